@@ -1,0 +1,139 @@
+"""Seam 1, Task: a control problem and what a planner may know of it, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from mpc_robot.envs.arrays import Array
+
+Observation = npt.NDArray[np.float64]
+
+
+class RewardFn(Protocol):
+    """Reward of a transition: ``obs[..., D], action[..., A], next_obs[..., D] -> [...]``."""
+
+    def __call__(self, obs: Array, action: Array, next_obs: Array) -> Array:
+        """Any leading shape, numpy or torch in and the same out."""
+        ...
+
+
+class TerminationFn(Protocol):
+    """True where a state ends the episode for good (never the time limit): ``[..., D] -> [...]``."""
+
+    def __call__(self, next_obs: Array) -> Array:
+        """Any leading shape; boolean, numpy or torch as given."""
+        ...
+
+
+class ObserveFn(Protocol):
+    """Observation from MuJoCo fields: ``{"qpos": [..., nq], ...} -> [..., D]`` in float64."""
+
+    def __call__(self, fields: Mapping[str, Observation]) -> Observation:
+        """``fields`` holds exactly the MjData fields that ``Task.fields`` names."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A Gymnasium environment and what is known of it; what is not given is learned.
+
+    Attributes:
+        name: what the command line calls it, such as ``HalfCheetah-v5``.
+        env_id: the Gymnasium id behind it.
+        description: one line for ``mpc-robot tasks``.
+        env_kwargs: arguments of ``gymnasium.make``.
+        reward: the environment's reward in batches, or None to learn it.
+        terminated: the environment's termination in batches, or None to learn it.
+        observe: makes the observation from the MjData fields named in ``fields``. Where given, the
+            environment is wrapped to observe by the same function, so that a simulator and the
+            environment agree to the bit.
+        fields: MjData fields that ``observe`` reads.
+        model_inputs: indices of the observation entries a learned model may use as input (an x
+            position is predicted but is no input); None means all of them.
+    """
+
+    name: str
+    env_id: str
+    description: str = ""
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    reward: RewardFn | None = None
+    terminated: TerminationFn | None = None
+    observe: ObserveFn | None = None
+    fields: tuple[str, ...] = ()
+    model_inputs: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """The sizes and limits of an environment with continuous observations and actions.
+
+    Attributes:
+        observation_dim: D, entries of an observation.
+        action_low: least action ``[A]``, finite.
+        action_high: greatest action ``[A]``, finite.
+        dt: control period, s.
+        max_episode_steps: steps after which an episode is truncated, or None.
+    """
+
+    observation_dim: int
+    action_low: npt.NDArray[np.float64]
+    action_high: npt.NDArray[np.float64]
+    dt: float
+    max_episode_steps: int | None
+
+    @property
+    def action_dim(self) -> int:
+        """A, entries of an action."""
+        return len(self.action_low)
+
+
+def env_spec(env: gym.Env[Any, Any]) -> EnvSpec:
+    """Read the sizes and limits off an environment.
+
+    Raises:
+        ValueError: if the observation is not a flat Box, or the action not a flat bounded Box.
+    """
+    obs, act = env.observation_space, env.action_space
+    if not isinstance(obs, gym.spaces.Box) or len(obs.shape) != 1:
+        raise ValueError(f"observation space: expected a Box of shape (D,), got {obs}")
+    if not isinstance(act, gym.spaces.Box) or len(act.shape) != 1:
+        raise ValueError(f"action space: expected a continuous Box of shape (A,), got {act}")
+    if not (np.isfinite(act.low).all() and np.isfinite(act.high).all()):
+        raise ValueError(
+            f"action space: expected finite bounds, got low={act.low} high={act.high}; "
+            "wrap the environment in gymnasium.wrappers.RescaleAction or clip it"
+        )
+    base: Any = env.unwrapped
+    dt = getattr(base, "dt", None) or 1.0 / (env.metadata.get("render_fps") or 1.0)
+    limit = env.spec.max_episode_steps if env.spec is not None else None
+    return EnvSpec(
+        observation_dim=obs.shape[0],
+        action_low=act.low.astype(np.float64),
+        action_high=act.high.astype(np.float64),
+        dt=float(dt),
+        max_episode_steps=limit,
+    )
+
+
+def physics_state(env: gym.Env[Any, Any]) -> npt.NDArray[np.float64]:
+    """The full MuJoCo integration state of an environment, ``[S]`` (``mjSTATE_INTEGRATION``).
+
+    It holds time, qpos, qvel, act, warm start, controls, applied forces, mocap and userdata.
+
+    Raises:
+        TypeError: if the environment is not simulated by MuJoCo.
+    """
+    base: Any = env.unwrapped
+    if not isinstance(getattr(base, "data", None), mujoco.MjData):
+        raise TypeError(f"expected a MuJoCo environment with `model` and `data`, got {base!r}")
+    full = mujoco.mjtState.mjSTATE_INTEGRATION
+    state = np.empty(mujoco.mj_stateSize(base.model, full))
+    mujoco.mj_getState(base.model, base.data, state, full)
+    return state

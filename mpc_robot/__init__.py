@@ -1,0 +1,1 @@
+"""Control robots by planning with a model: simulated, learned, or both."""

@@ -1,0 +1,45 @@
+"""Seam 5, Agent: a learner that turns real experience into a better controller."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mpc_robot.controllers.base import Controller
+from mpc_robot.data.replay import Experience
+
+Metrics = dict[str, float]
+"""Flat slash names to numbers, such as ``{"model/nll": -3.1}``."""
+
+
+class Agent(Protocol):
+    """What the one Trainer drives. Counters, schedules and random numbers live inside the agent."""
+
+    def act(self, observation: npt.NDArray[np.float64], explore: bool) -> npt.NDArray[np.float64]:
+        """The action ``[A]`` to apply now; ``explore`` allows noise and random warm-up actions."""
+        ...
+
+    def observe(self, experience: Experience) -> None:
+        """Take in one real step; where it ends an episode, forget what belongs to the episode."""
+        ...
+
+    def update(self) -> Metrics:
+        """Learn if learning is due after the last step; the metrics of it, or empty."""
+        ...
+
+    def controller(self) -> Controller:
+        """A controller with what has been learned so far and random numbers of its own."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that learning depends on: weights, optimizers, normalisers, replay, RNG.
+
+        A nested dict with string keys whose leaves are tensors, numpy arrays or JSON values.
+        """
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Become the agent whose ``state_dict`` this was; a missing part is a CheckpointError."""
+        ...

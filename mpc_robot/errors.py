@@ -1,0 +1,28 @@
+"""The errors a user may want to catch; everything else is a plain ValueError or TypeError."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is missing, truncated, tampered with, or belongs to another task or agent."""
+
+
+class PlantError(RuntimeError):
+    """A robot, simulated or real, reported something no controller may act on, such as NaN."""
+
+
+class RunExistsError(FileExistsError):
+    """The output folder already holds a run; nothing in it was touched."""
+
+
+class UnknownNameError(ValueError):
+    """A task, agent, controller or dynamics name is not known; the message offers the nearest."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        """Args: the kind of thing (``"task"``), the name that came, and the names that exist."""
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names
+        super().__init__(f"unknown {kind} {name!r}; nearest: {', '.join(near)}")
