@@ -25,7 +25,7 @@ class RewardFn(Protocol):
 
 
 class TerminationFn(Protocol):
-    """True where a state ends the episode for good (never the time limit): ``[..., D] -> [...]``."""
+    """True where a state ends the episode for good, never by the clock: ``[..., D] -> [...]``."""
 
     def __call__(self, next_obs: Array) -> Array:
         """Any leading shape; boolean, numpy or torch as given."""

@@ -1,1 +1,1 @@
-
+"""The models: what happens next?"""
