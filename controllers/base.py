@@ -25,7 +25,8 @@ class Plan:
 
     Attributes:
         actions: the intended actions ``[H, A]``, within bounds.
-        knots: the same plan as spline knots ``[K, A]``, where the search takes place.
+        knots: mean of the search distribution, as spline knots ``[K, A]``. Its actions are the
+            intended ones, except where an optimizer acts on the best candidate (iCEM).
         std: standard deviation of the search distribution at each knot ``[K, A]``.
         elites: knots of good candidates kept for the next search ``[E, K, A]``, best first; E may
             be 0.
@@ -85,5 +86,5 @@ def sense(
 
 
 def finite_or_worst(scores: Tensor) -> Tensor:
-    """Scores with NaN as -inf, so that a candidate nobody can value is never a good plan."""
-    return torch.where(torch.isnan(scores), -torch.inf, scores)
+    """Scores with NaN and +inf as -inf: what nobody can value is never a good plan."""
+    return torch.where(torch.isfinite(scores), scores, -torch.inf)
