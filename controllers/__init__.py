@@ -1,1 +1,55 @@
-"""."""
+"""The deciders: what do I do now?"""
+
+from collections.abc import Callable
+from typing import Any
+
+from mpc_robot.controllers.base import (
+    Controller,
+    Plan,
+    Score,
+    TrajectoryOptimizer,
+    finite_or_worst,
+    sense,
+)
+from mpc_robot.controllers.cem import CEM, CEMConfig
+from mpc_robot.controllers.icem import ICEM, ICEMConfig
+from mpc_robot.controllers.mpc import MPC, TerminalValue
+from mpc_robot.controllers.mppi import MPPI, MPPIConfig
+from mpc_robot.controllers.parameterization import ActionSpline, Interpolation
+from mpc_robot.controllers.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
+from mpc_robot.controllers.random_shooting import RandomShooting, RandomShootingConfig
+from mpc_robot.controllers.simple import RandomController
+
+OPTIMIZERS: dict[str, tuple[type[Any], Callable[[ActionSpline, Any], TrajectoryOptimizer]]] = {
+    "random-shooting": (RandomShootingConfig, RandomShooting),
+    "predictive-sampling": (PredictiveSamplingConfig, PredictiveSampling),
+    "cem": (CEMConfig, CEM),
+    "icem": (ICEMConfig, ICEM),
+    "mppi": (MPPIConfig, MPPI),
+}
+"""Name on the command line -> (config class, optimizer class)."""
+
+__all__ = [
+    "CEM",
+    "ICEM",
+    "MPC",
+    "MPPI",
+    "OPTIMIZERS",
+    "ActionSpline",
+    "CEMConfig",
+    "Controller",
+    "ICEMConfig",
+    "Interpolation",
+    "MPPIConfig",
+    "Plan",
+    "PredictiveSampling",
+    "PredictiveSamplingConfig",
+    "RandomController",
+    "RandomShooting",
+    "RandomShootingConfig",
+    "Score",
+    "TerminalValue",
+    "TrajectoryOptimizer",
+    "finite_or_worst",
+    "sense",
+]

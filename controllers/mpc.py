@@ -1,0 +1,120 @@
+"""Model predictive control: ask the model what follows, act on the best answer, ask again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mpc_robot.controllers.base import Plan, TrajectoryOptimizer
+from mpc_robot.dynamics.base import Dynamics, Sensed, Trajectories
+
+TerminalValue = Callable[[Tensor], Tensor]
+"""Return to expect after the horizon: last observations ``[..., D] -> [...]``."""
+
+
+class MPC:
+    """A Controller that searches a plan in a model at every step and applies its first action.
+
+    Attributes:
+        plan: what it last intended, None after a reset; the next search starts from it.
+        rng: random numbers of the search and the model; with ``plan``, all that ``act`` changes.
+    """
+
+    def __init__(
+        self,
+        dynamics: Dynamics[Any],
+        optimizer: TrajectoryOptimizer,
+        discount: float = 1.0,
+        terminal_value: TerminalValue | None = None,
+    ) -> None:
+        """Plan in ``dynamics`` by ``optimizer``; starts as after ``reset(0)``.
+
+        Args:
+            dynamics: the model.
+            optimizer: the search, which also knows the horizon and the action bounds.
+            discount: of rewards per control step, in (0, 1].
+            terminal_value: worth of where a plan ends; None for nothing.
+
+        Raises:
+            ValueError: if the discount is not in (0, 1].
+        """
+        if not 0 < discount <= 1:
+            raise ValueError(f"discount: expected in (0, 1], got {discount}")
+        self.dynamics = dynamics
+        self.optimizer = optimizer
+        self.discount = discount
+        self.terminal_value = terminal_value
+        self.plan: Plan | None = None
+        self.rng = torch.Generator()
+        self._sensed: npt.NDArray[np.float64] | None = None
+        self.reset(0)
+
+    @property
+    def observes(self) -> Sensed:
+        """What the model starts from."""
+        return self.dynamics.observes
+
+    def reset(self, seed: int) -> None:
+        """Forget plan and observation; the same seed gives the same actions again."""
+        self.plan = None
+        self._sensed = None
+        self.rng.manual_seed(seed)
+
+    @torch.no_grad()
+    def act(self, sensed: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The first action ``[A]`` of the best plan from ``sensed``.
+
+        If the model can value no candidate, the rest of the last plan, with ``plan.value`` -inf.
+
+        Raises:
+            ValueError: if ``sensed`` is not a vector of finite numbers; nothing was changed then.
+        """
+        start = _checked(sensed)
+        optimizer = self.optimizer
+        plan = optimizer.initial() if self.plan is None else optimizer.shift(self.plan)
+        self._sensed = start
+        self.plan = optimizer.optimize(lambda actions: self._score(start, actions), plan, self.rng)
+        return self.plan.actions[0].numpy().astype(np.float64)
+
+    @torch.no_grad()
+    def predict(self) -> Trajectories:
+        """What the model expects of the last plan, from where it was made, N = 1; for display.
+
+        Raises:
+            RuntimeError: if there is no plan yet.
+        """
+        if self.plan is None or self._sensed is None:
+            raise RuntimeError("predict: expected a plan, got none yet; call act first")
+        rng = torch.Generator()
+        rng.set_state(self.rng.get_state())  # looking at a plan must not change the next one
+        state = self.dynamics.start(self._sensed, 1)
+        return self.dynamics.rollout(state, self.plan.actions[None], rng)
+
+    def _score(self, sensed: npt.NDArray[np.float64], actions: Tensor) -> Tensor:
+        """Mean return over particles of ``actions[N, H, A]``, ``[N]``."""
+        state = self.dynamics.start(sensed, len(actions))
+        futures = self.dynamics.rollout(state, actions, self.rng)
+        returns = futures.returns(self.discount)
+        if self.terminal_value is not None:
+            worth = self.discount ** actions.shape[1] * self.terminal_value(
+                futures.observations[:, :, -1]
+            )
+            survived = futures.continues.prod(dim=-1)
+            returns = returns + torch.where(survived > 0, survived * worth, 0.0)
+        return returns.mean(dim=1)
+
+
+def _checked(sensed: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """A copy of ``sensed``, which must be a vector of finite numbers."""
+    vector = np.array(sensed, dtype=np.float64)
+    if vector.ndim != 1:
+        raise ValueError(f"sensed: expected shape (D,), got {vector.shape}")
+    bad = np.flatnonzero(~np.isfinite(vector))
+    if len(bad) > 0:
+        raise ValueError(f"sensed[{bad[0]}]: expected a finite number, got {vector[bad[0]]}")
+    return vector
