@@ -1,8 +1,5 @@
 """The deciders: what do I do now?"""
 
-from collections.abc import Callable
-from typing import Any
-
 from mpc_robot.controllers.base import (
     Controller,
     Plan,
@@ -15,19 +12,11 @@ from mpc_robot.controllers.cem import CEM, CEMConfig
 from mpc_robot.controllers.icem import ICEM, ICEMConfig
 from mpc_robot.controllers.mpc import MPC, TerminalValue
 from mpc_robot.controllers.mppi import MPPI, MPPIConfig
+from mpc_robot.controllers.optimizers import OPTIMIZERS, OptimizerConfig, make_optimizer
 from mpc_robot.controllers.parameterization import ActionSpline, Interpolation
 from mpc_robot.controllers.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
 from mpc_robot.controllers.random_shooting import RandomShooting, RandomShootingConfig
 from mpc_robot.controllers.simple import RandomController
-
-OPTIMIZERS: dict[str, tuple[type[Any], Callable[[ActionSpline, Any], TrajectoryOptimizer]]] = {
-    "random-shooting": (RandomShootingConfig, RandomShooting),
-    "predictive-sampling": (PredictiveSamplingConfig, PredictiveSampling),
-    "cem": (CEMConfig, CEM),
-    "icem": (ICEMConfig, ICEM),
-    "mppi": (MPPIConfig, MPPI),
-}
-"""Name on the command line -> (config class, optimizer class)."""
 
 __all__ = [
     "CEM",
@@ -41,6 +30,7 @@ __all__ = [
     "ICEMConfig",
     "Interpolation",
     "MPPIConfig",
+    "OptimizerConfig",
     "Plan",
     "PredictiveSampling",
     "PredictiveSamplingConfig",
@@ -51,5 +41,6 @@ __all__ = [
     "TerminalValue",
     "TrajectoryOptimizer",
     "finite_or_worst",
+    "make_optimizer",
     "sense",
 ]
