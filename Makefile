@@ -1,0 +1,93 @@
+# Needs git, make and Python 3.11 or newer; everything else goes into .venv.
+.PHONY: help demo test lint types unit installed clean
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -c constraints.txt
+DEMO := runs/demo
+PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
+
+# Small batches are fastest on one thread, and the same bits come out on every machine.
+export OMP_NUM_THREADS ?= 1
+# Pyright asks the network for a newer version of itself unless told not to.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+help:
+	@echo "make demo   learn CartpoleSwingup-v0 with PETS: a plot and a video in $(DEMO)"
+	@echo "make test   everything that must pass: lint, types, unit"
+	@echo "make lint   ruff"
+	@echo "make types  mypy, pyright and the direction of imports, on an installed copy"
+	@echo "make unit   pytest"
+	@echo "make clean  remove build products and caches (.venv and runs stay)"
+	@echo "Each sets .venv up first; PYTHON=/path/to/python3 chooses the interpreter."
+
+# --- Set-up -------------------------------------------------------------------------------
+
+$(BIN)/pip:
+	@bare=; for python in $(PYTHONS); do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		$$python -c 'import ensurepip, venv' 2>/dev/null || { bare="$$bare $$python"; continue; }; \
+		echo "Creating .venv with $$($$python --version)"; \
+		$$python -m venv .venv && exit 0; \
+		exit 1; \
+	done; \
+	if [ -n "$$bare" ]; then \
+		echo "error: no virtual environments in:$$bare; on Debian or Ubuntu: apt-get install python3-venv"; \
+	else \
+		echo "error: no Python 3.11 or newer among: $(PYTHONS)"; \
+		echo "       install python3.11 and python3.11-venv, or name one: make PYTHON=/path/to/python3"; \
+	fi >&2; exit 1
+
+# Setuptools comes first, so that the build uses the pinned one.
+.venv/.installed: $(BIN)/pip setup.cfg pyproject.toml constraints.txt
+	$(PIP) setuptools
+	$(PIP) --no-build-isolation -e .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(PIP) --no-build-isolation -e '.[dev]'
+	@touch $@
+
+# MuJoCo draws without a screen through EGL, and where EGL is missing it cannot even be imported
+# with MUJOCO_GL=egl: so try it.
+define headless
+if [ -z "$$MUJOCO_GL" ] && [ "$$(uname -s)" = Linux ]; then \
+	if MUJOCO_GL=egl $(BIN)/python -c 'import mujoco; mujoco.GLContext(8, 8)' >/dev/null 2>&1; then \
+		export MUJOCO_GL=egl; \
+	else \
+		echo "note: no EGL, so no video; on Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri" >&2; \
+	fi; \
+fi
+endef
+
+# --- What it is for -----------------------------------------------------------------------
+
+demo: .venv/.installed
+	@$(headless); \
+	if [ ! -e $(DEMO) ]; then \
+		$(BIN)/mpc-robot train --agent pets --task CartpoleSwingup-v0 --seed 0 --out $(DEMO); \
+	fi
+
+test: lint types unit
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# An editable install maps envs/ and controllers/ in a way that type checkers cannot follow.
+installed: .venv/.installed-dev
+	@rm -rf build
+	@$(PIP) --quiet --no-deps --no-build-isolation --target build/installed .
+
+types: installed
+	cd build/installed && ../../$(BIN)/mypy --config-file ../../setup.cfg --cache-dir ../../.mypy_cache -p mpc_robot
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	cd build/installed && ../../$(BIN)/lint-imports --config ../../setup.cfg --no-cache
+
+unit: .venv/.installed-dev
+	@$(headless); $(BIN)/pytest
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
