@@ -87,4 +87,4 @@ def sense(
 
 def finite_or_worst(scores: Tensor) -> Tensor:
     """Scores with NaN and +inf as -inf: what nobody can value is never a good plan."""
-    return torch.where(torch.isfinite(scores), scores, -torch.inf)
+    return torch.nan_to_num(scores, nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)

@@ -105,18 +105,21 @@ class ICEM:
 
 
 def noise_gain(length: int, beta: float) -> Tensor:
-    """Amplitude at each frequency of ``rfft`` that makes white noise 1 / f^beta, variance kept.
+    """Amplitudes ``[length // 2 + 1, 1]`` of a 1 / f^beta spectrum of unit variance.
 
     The mean of a sequence is treated as its lowest frequency, 1 / ``length``.
     """
     frequency = torch.fft.fftfreq(length, dtype=torch.float64).abs().clamp_min(1 / length)
     power = frequency**-beta
-    amplitude: Tensor = (power / power.mean()).sqrt()[: length // 2 + 1]
+    power = power / power.mean()
+    real = torch.arange(length) * 2 % length == 0  # mean and Nyquist frequency have no phase
+    amplitude = torch.where(real, 2 * power, power).sqrt()[: length // 2 + 1]
     return amplitude[:, None].float()
 
 
 def colored_noise(shape: tuple[int, int, int], gain: Tensor, rng: torch.Generator) -> Tensor:
     """Gaussian noise ``[N, K, A]`` of unit variance, coloured along K by ``noise_gain``."""
-    spectrum = torch.fft.rfft(torch.randn(shape, generator=rng), dim=1)
-    noise: Tensor = torch.fft.irfft(spectrum * gain, n=shape[1], dim=1)
+    num, length, dim = shape
+    white = torch.randn(num, len(gain), dim, dtype=torch.complex64, generator=rng)
+    noise: Tensor = torch.fft.irfft(white * gain, n=length, dim=1, norm="ortho")
     return noise

@@ -75,14 +75,16 @@ class ActionSpline:
 
     def decode(self, knots: Tensor) -> Tensor:
         """Actions ``[..., H, A]`` of ``knots[..., K, A]``, within bounds."""
-        return self.clamp(torch.einsum("hk,...ka->...ha", self._decode, knots))
+        if self.knots == self.horizon:  # every step is a knot, whatever the interpolation
+            return self.clamp(knots)
+        return self.clamp(self._decode @ knots)
 
     def shift(self, knots: Tensor) -> Tensor:
         """``knots[..., K, A]`` of the same actions one control step later, the last action held.
 
         Where no spline goes through the later actions exactly, the nearest in least squares.
         """
-        return self.clamp(torch.einsum("jk,...ka->...ja", self._shift, knots))
+        return self.clamp(self._shift @ knots)
 
     def clamp(self, actions: Tensor) -> Tensor:
         """``actions[..., A]`` moved to the nearest within bounds."""

@@ -39,7 +39,7 @@ def best(knots: Tensor, scores: Tensor, num: int) -> tuple[Tensor, Tensor]:
     E is less than ``num`` where fewer candidates have a finite score.
     """
     top = scores.topk(min(num, len(scores)))
-    values = top.values[torch.isfinite(top.values)]
+    values = top.values[top.values > -torch.inf]
     return knots[top.indices[: len(values)]], values
 
 
