@@ -1,1 +1,18 @@
-"""."""
+"""The problems: tasks, and the environments behind them. Importing it registers our own."""
+
+from mpc_robot.envs.base import EnvSpec, Task, env_spec, physics_state
+from mpc_robot.envs.mjcf import MjcfEnv
+from mpc_robot.envs.registry import TASKS, get_task, make_env, register_environments
+
+__all__ = [
+    "TASKS",
+    "EnvSpec",
+    "MjcfEnv",
+    "Task",
+    "env_spec",
+    "get_task",
+    "make_env",
+    "physics_state",
+]
+
+register_environments()

@@ -1,0 +1,66 @@
+"""The tasks by name, and the one way to make an environment."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium as gym
+
+from mpc_robot.envs import cartpole, reacher_two_link
+from mpc_robot.envs.base import Task
+from mpc_robot.envs.wrappers import FiniteOrError, Observe
+from mpc_robot.errors import UnknownNameError
+
+TASKS: dict[str, Task] = {
+    task.name: task for task in (cartpole.SWINGUP, cartpole.BALANCE, reacher_two_link.REACH)
+}
+"""What is known in full, by name; any other Gymnasium environment works too."""
+
+
+def register_environments() -> None:
+    """Make this package's own environments known to ``gymnasium.make``."""
+    for task, entry_point, kwargs in (
+        (cartpole.SWINGUP, "mpc_robot.envs.cartpole:cartpole", {"angle": math.pi}),
+        (cartpole.BALANCE, "mpc_robot.envs.cartpole:cartpole", {"angle": 0.0}),
+        (reacher_two_link.REACH, "mpc_robot.envs.reacher_two_link:reacher_two_link", {}),
+    ):
+        if task.env_id not in gym.registry:
+            gym.register(task.env_id, entry_point, max_episode_steps=500, kwargs=kwargs)
+
+
+def get_task(name: str) -> Task:
+    """The task of that name or Gymnasium id.
+
+    Any other id that Gymnasium knows, or ``module:Id`` whose module registers it, becomes a task
+    whose reward and termination are learned.
+
+    Raises:
+        UnknownNameError: if there is no such task or environment; it names the nearest tasks.
+    """
+    for task in TASKS.values():
+        if name in (task.name, task.env_id):
+            return task
+    try:
+        gym.spec(name)
+    except (gym.error.Error, ModuleNotFoundError) as error:
+        raise UnknownNameError("task", name, TASKS) from error
+    return Task(name=name, env_id=name)
+
+
+def make_env(task: Task, render_mode: str | None = None) -> gym.Env[Any, Any]:
+    """The task's environment; NaN or an infinity that comes out of it is a PlantError.
+
+    Args:
+        task: what to make.
+        render_mode: as in ``gymnasium.make``, such as ``rgb_array``.
+
+    Raises:
+        gymnasium.error.Error: if Gymnasium cannot make it.
+    """
+    env: gym.Env[Any, Any] = gym.make(
+        task.env_id, render_mode=render_mode, disable_env_checker=True, **task.env_kwargs
+    )
+    if task.observe is not None:
+        env = Observe(env, task.observe, task.fields)
+    return FiniteOrError(env)

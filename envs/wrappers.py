@@ -1,0 +1,61 @@
+"""What stands between an environment and everybody else: one observation, and no NaN."""
+
+from __future__ import annotations
+
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+
+from mpc_robot.envs.base import Observation, ObserveFn
+from mpc_robot.errors import PlantError
+
+
+def read_fields(data: mujoco.MjData, names: tuple[str, ...]) -> dict[str, Observation]:
+    """The named MjData fields of one simulation, live: ``{"qpos": [nq], ...}``."""
+    return {name: getattr(data, name) for name in names}
+
+
+class Observe(gym.ObservationWrapper[Observation, Any, Any]):
+    """Observe a MuJoCo environment by a task's ``observe``, in place of the environment's own."""
+
+    def __init__(self, env: gym.Env[Any, Any], observe: ObserveFn, fields: tuple[str, ...]) -> None:
+        """Args: a MuJoCo environment, and the task's ``observe`` with the fields it reads."""
+        super().__init__(env)
+        self._observe, self._fields = observe, fields
+        size = len(self.observation(None))
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, shape=(size,), dtype=np.float64)
+
+    def observation(self, observation: Any) -> Observation:
+        """The task's observation ``[D]`` of the simulation as it now is."""
+        base: Any = self.env.unwrapped
+        return self._observe(read_fields(base.data, self._fields))
+
+
+class FiniteOrError(gym.Wrapper[Any, Any, Any, Any]):
+    """Raise :class:`PlantError` as soon as an environment reports NaN or an infinity."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset; raises PlantError if the first observation is not finite."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        _check_observation(observation)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step; raises PlantError naming the observation entry or reward that is not finite."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        _check_observation(observation)
+        if not np.isfinite(float(reward)):
+            raise PlantError(f"reward: expected a finite number, got {reward}")
+        return observation, reward, terminated, truncated, info
+
+
+def _check_observation(observation: Any) -> None:
+    entries = np.ravel(np.asarray(observation, dtype=np.float64))
+    bad = np.flatnonzero(~np.isfinite(entries))
+    if bad.size:
+        at = int(bad[0])
+        raise PlantError(f"observation[{at}]: expected a finite number, got {entries[at]}")
