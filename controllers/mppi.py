@@ -26,8 +26,8 @@ class MPPIConfig:
             relative to half the action range; Sigma is the diagonal of its squares (paper: by
             task).
         std_rate: share by which the variance moves to the weighted variance of the candidates
-            after each iteration, in [0, 1), so that it acts from the second on (paper: 0, Sigma
-            is fixed).
+            after each iteration, in [0, 1), so that it acts from the second on (paper: 0). The
+            Sigma of the control cost stays, or the cost of acting would grow as noise shrinks.
     """
 
     num_samples: int = 1200
@@ -81,7 +81,7 @@ class MPPI:
                 continue
             value = max(value, float(scores.max()))
             noise = knots - mean
-            weights = path_integral_weights(scores, mean, noise, std, cfg.temperature)
+            weights = path_integral_weights(scores, mean, noise, self._noise_std, cfg.temperature)
             step = torch.tensordot(weights, noise, dims=1)
             variance = torch.tensordot(weights, (noise - step).square(), dims=1)
             mean = self.spline.clamp(mean + step)
