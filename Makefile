@@ -6,7 +6,7 @@
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -c constraints.txt
 DEMO := runs/demo
-PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
+PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3)
 
 # Small batches are fastest on one thread, and the same bits come out on every machine.
 export OMP_NUM_THREADS ?= 1
