@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from typing import Any
 
@@ -41,8 +42,11 @@ def get_task(name: str) -> Task:
     for task in TASKS.values():
         if name in (task.name, task.env_id):
             return task
+    module, _, env_id = name.rpartition(":")
     try:
-        gym.spec(name)
+        if module:
+            importlib.import_module(module)
+        gym.spec(env_id)
     except (gym.error.Error, ModuleNotFoundError) as error:
         raise UnknownNameError("task", name, TASKS) from error
     return Task(name=name, env_id=name)
@@ -58,9 +62,10 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env[Any, Any]:
     Raises:
         gymnasium.error.Error: if Gymnasium cannot make it.
     """
-    env: gym.Env[Any, Any] = gym.make(
-        task.env_id, render_mode=render_mode, disable_env_checker=True, **task.env_kwargs
-    )
+    # Environments that cannot be rendered need not know the argument.
+    render = {} if render_mode is None else {"render_mode": render_mode}
+    kwargs = {**task.env_kwargs, **render}
+    env: gym.Env[Any, Any] = gym.make(task.env_id, disable_env_checker=True, **kwargs)
     if task.observe is not None:
         env = Observe(env, task.observe, task.fields)
     return FiniteOrError(env)

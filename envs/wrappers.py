@@ -21,8 +21,14 @@ class Observe(gym.ObservationWrapper[Observation, Any, Any]):
     """Observe a MuJoCo environment by a task's ``observe``, in place of the environment's own."""
 
     def __init__(self, env: gym.Env[Any, Any], observe: ObserveFn, fields: tuple[str, ...]) -> None:
-        """Args: a MuJoCo environment, and the task's ``observe`` with the fields it reads."""
+        """Observe by ``observe``, which reads the MjData fields named in ``fields``.
+
+        Raises:
+            TypeError: if the environment is not simulated by MuJoCo.
+        """
         super().__init__(env)
+        if not isinstance(getattr(env.unwrapped, "data", None), mujoco.MjData):
+            raise TypeError(f"observe: expected a MuJoCo environment, got {env.unwrapped!r}")
         self._observe, self._fields = observe, fields
         size = len(self.observation(None))
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, shape=(size,), dtype=np.float64)

@@ -1,0 +1,138 @@
+"""The simulator against the environment that it simulates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mpc_robot.dynamics.simulator import Simulator
+from mpc_robot.envs import TASKS, Task, env_spec, get_task, make_env, physics_state
+
+RNG = torch.Generator()
+
+
+def begin(task: Task, seed: int = 0) -> tuple[gym.Env, np.ndarray]:
+    """An environment a few random steps into an episode, and its physics state."""
+    env = make_env(task)
+    env.reset(seed=seed)
+    env.action_space.seed(seed)
+    for _ in range(7):
+        env.step(env.action_space.sample())
+    return env, physics_state(env)
+
+
+def random_actions(task: Task, num: int, horizon: int, seed: int = 0) -> Tensor:
+    spec = env_spec(make_env(task))
+    rng = np.random.default_rng(seed)
+    size = (num, horizon, spec.action_dim)
+    return torch.from_numpy(rng.uniform(spec.action_low, spec.action_high, size))
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_prediction_is_what_the_environment_then_does(name: str) -> None:
+    task = get_task(name)
+    env, state = begin(task)
+    simulator = Simulator(task, threads=2)
+    actions = random_actions(task, num=3, horizon=20)
+    predicted = simulator.rollout(simulator.start(state, 3), actions, RNG)
+    assert predicted.observations.shape[:3] == (3, 1, 21)
+    for k, action in enumerate(actions[1].numpy()):
+        observation, reward, terminated, *_ = env.step(action)
+        np.testing.assert_allclose(predicted.observations[1, 0, k + 1], observation, atol=1e-9)
+        assert predicted.rewards[1, 0, k].item() == pytest.approx(float(reward), abs=1e-9)
+        assert bool(predicted.continues[1, 0, k]) is not terminated
+        if terminated:
+            break
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_steps_make_the_rollout(name: str) -> None:
+    task = get_task(name)
+    simulator = Simulator(task, threads=1)
+    actions = random_actions(task, num=3, horizon=5)
+    state = simulator.start(begin(task)[1], 3)
+    whole = simulator.rollout(state, actions, RNG)
+    for k in range(5):
+        transition = simulator.step(state, actions[:, k], RNG)
+        state = transition.state
+        torch.testing.assert_close(transition.reward, whole.rewards[:, 0, k], rtol=0, atol=1e-9)
+        assert torch.equal(transition.continues, whole.continues[:, 0, k])
+    np.testing.assert_allclose(state.observation, whole.observations[:, 0, -1], atol=1e-9)
+
+
+def test_threads_change_no_bit_and_nothing_is_left_behind() -> None:
+    task = get_task("ReacherTwoLink-v0")
+    state, actions = begin(task)[1], random_actions(task, num=9, horizon=15)
+    one, two = Simulator(task, threads=1), Simulator(task, threads=2)
+    first = one.rollout(one.start(state, 9), actions, RNG)
+    for simulator in (two, two, one):
+        again = simulator.rollout(simulator.start(state, 9), actions, RNG)
+        assert torch.equal(again.observations, first.observations)
+        assert torch.equal(again.rewards, first.rewards)
+
+
+def test_a_candidate_that_diverges_is_worth_nan_from_then_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = get_task("CartpoleBalance-v0")
+    simulator = Simulator(task)
+    actions = torch.zeros(4, 6, 1)
+    actions[1, 3:], actions[2, 0] = torch.nan, torch.nan
+    state = simulator.start(begin(task)[1], 4)
+    state.physics[3, 1] = 1e300  # the cart is nowhere
+    rewards = simulator.rollout(state, actions, RNG).rewards[:, 0]
+    assert torch.isnan(rewards).tolist() == [
+        [False] * 6,
+        [False] * 3 + [True] * 3,
+        [True] * 6,
+        [True] * 6,
+    ]
+    fine = simulator.start(begin(task)[1], 4)
+    healed = simulator.rollout(fine, torch.zeros(4, 6, 1), RNG).rewards[:, 0]
+    assert torch.equal(healed, rewards[0].expand(4, 6))
+    assert not list(tmp_path.iterdir())  # no MUJOCO_LOG.TXT
+
+
+def test_a_simulation_that_diverged_stays_so_step_by_step() -> None:
+    task = get_task("CartpoleBalance-v0")
+    simulator = Simulator(task)
+    transition = simulator.step(
+        simulator.start(begin(task)[1], 2), torch.tensor([[0.0], [torch.nan]]), RNG
+    )
+    transition = simulator.step(transition.state, torch.zeros(2, 1), RNG)
+    assert torch.isnan(transition.reward).tolist() == [False, True]
+
+
+def test_a_task_without_reward_or_observe_is_refused() -> None:
+    with pytest.raises(ValueError, match="CartPole-v1: a simulator needs observe and reward"):
+        Simulator(get_task("CartPole-v1"))
+    task = replace(get_task("CartpoleBalance-v0"), reward=None)
+    with pytest.raises(ValueError, match=r"needs reward$"):
+        Simulator(task)
+
+
+def test_an_environment_without_mujoco_is_refused() -> None:
+    task = replace(get_task("CartpoleBalance-v0"), env_id="Pendulum-v1")
+    with pytest.raises(TypeError, match="expected a MuJoCo environment, got .*Pendulum"):
+        Simulator(task)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 2), (3, 5, 1)])
+def test_actions_of_a_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
+    task = get_task("CartpoleBalance-v0")
+    simulator = Simulator(task)
+    state = simulator.start(begin(task)[1], 2)
+    with pytest.raises(ValueError, match=r"actions: expected shape \(2, 5, 1\)"):
+        simulator.rollout(state, torch.zeros(shape), RNG)
+
+
+def test_an_observation_is_no_physics_state() -> None:
+    with pytest.raises(ValueError, match=r"physics state \(28,\), got \(5,\)"):
+        Simulator(get_task("CartpoleBalance-v0")).start(np.zeros(5), 1)
