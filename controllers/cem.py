@@ -52,8 +52,8 @@ class CEM:
         """Search over ``spline``; the default config is the paper's."""
         self.spline = spline
         self.config = config or CEMConfig()
-        self._initial_std = self.config.initial_std * spline.half_range
-        self._min_std = self.config.min_std * spline.half_range
+        self._initial_std = spline.half_range * self.config.initial_std
+        self._min_std = spline.half_range * self.config.min_std
 
     def initial(self) -> Plan:
         """Half way between the bounds."""

@@ -61,7 +61,7 @@ class ICEM:
         """Search over ``spline``; the default config is the paper's."""
         self.spline = spline
         self.config = config or ICEMConfig()
-        self._initial_std = self.config.initial_std * spline.half_range
+        self._initial_std = spline.half_range * self.config.initial_std
         self._gain = noise_gain(spline.knots, self.config.noise_beta)
 
     def initial(self) -> Plan:

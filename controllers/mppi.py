@@ -57,7 +57,7 @@ class MPPI:
         """
         self.spline = spline
         self.config = config or MPPIConfig()
-        std = torch.tensor(self.config.noise_std)
+        std = torch.tensor(self.config.noise_std, dtype=torch.float32)
         fits = std.ndim == 0 or len(std) == spline.action_dim
         require(fits, "noise_std", f"1 or {spline.action_dim} entries", self.config.noise_std)
         self._noise_std = std * spline.half_range

@@ -40,7 +40,7 @@ class PredictiveSampling:
         """Search over ``spline``, of few knots in the paper."""
         self.spline = spline
         self.config = config or PredictiveSamplingConfig()
-        self._noise_std = self.config.noise_std * spline.half_range
+        self._noise_std = spline.half_range * self.config.noise_std
 
     def initial(self) -> Plan:
         """Half way between the bounds."""
