@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-FloatArray = npt.NDArray[np.floating[Any]]
-Array = TypeVar("Array", FloatArray, torch.Tensor)
+Array = TypeVar("Array", npt.NDArray[Any], torch.Tensor)
+"""Floats, or the booleans that a comparison of them makes."""
 
 
-def namespace(array: FloatArray | torch.Tensor) -> ModuleType:
+def namespace(array: npt.NDArray[Any] | torch.Tensor) -> ModuleType:
     """The module whose ``sin``, ``where``, ``clip`` … work on ``array``: numpy or torch."""
     return torch if isinstance(array, torch.Tensor) else np

@@ -10,11 +10,13 @@ import gymnasium as gym
 
 from mpc_robot.envs import cartpole, reacher_two_link
 from mpc_robot.envs.base import Task
+from mpc_robot.envs.gymnasium_mujoco import GYMNASIUM_MUJOCO
 from mpc_robot.envs.wrappers import FiniteOrError, Observe
 from mpc_robot.errors import UnknownNameError
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (cartpole.SWINGUP, cartpole.BALANCE, reacher_two_link.REACH)
+    task.name: task
+    for task in (cartpole.SWINGUP, cartpole.BALANCE, reacher_two_link.REACH, *GYMNASIUM_MUJOCO)
 }
 """What is known in full, by name; any other Gymnasium environment works too."""
 

@@ -120,7 +120,7 @@ def test_a_task_without_reward_or_observe_is_refused() -> None:
 
 def test_an_environment_without_mujoco_is_refused() -> None:
     task = replace(get_task("CartpoleBalance-v0"), env_id="Pendulum-v1")
-    with pytest.raises(TypeError, match="expected a MuJoCo environment, got .*Pendulum"):
+    with pytest.raises(TypeError, match=r"expected a MuJoCo environment, got .*Pendulum"):
         Simulator(task)
 
 
