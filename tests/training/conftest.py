@@ -4,9 +4,13 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+
+from mpc_robot.data.replay import Experience, ReplayBuffer
 
 
 def start_child(work: Callable[[], None]) -> int:
@@ -39,3 +43,78 @@ def killed_after() -> Callable[[float, Callable[[], None]], int]:
         return os.waitpid(child, 0)[1]
 
     return run
+
+
+class LinearController:
+    """``tanh(weights @ observation)``, scaled to the bounds of Pendulum-v1."""
+
+    observes = "observation"
+    plan = None
+
+    def __init__(self, weights: np.ndarray[Any, Any]) -> None:
+        self.weights = weights
+
+    def reset(self, seed: int) -> None:
+        """It has no memory."""
+
+    def act(self, sensed: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return 2.0 * np.tanh(self.weights @ sensed)
+
+
+class FakeAgent:
+    """A learner in miniature: each bit depends on weights, counters, replay and random numbers."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.weights = self.rng.normal(size=(1, 3))
+        self.moment = torch.zeros(1, 3)
+        self.replay = ReplayBuffer(3, 1, capacity=500)
+        self.steps = 0
+
+    def act(self, observation: np.ndarray[Any, Any], explore: bool) -> np.ndarray[Any, Any]:
+        noise = 0.3 * self.rng.normal(size=1) if explore else 0.0
+        return np.clip(self.controller().act(observation) + noise, -2.0, 2.0)
+
+    def observe(self, experience: Experience) -> None:
+        self.replay.add(experience)
+        self.steps += 1
+
+    def update(self) -> dict[str, float]:
+        if self.steps % 7:
+            return {}
+        seen = self.replay.all()
+        chosen = self.rng.integers(len(self.replay), size=4)
+        gradient = (seen.reward[chosen, None] * seen.observation[chosen]).mean(0)
+        self.moment = 0.9 * self.moment + torch.from_numpy(gradient).float()
+        self.weights = self.weights + 1e-3 * self.moment.numpy()
+        return {"model/moment": float(self.moment.norm())}
+
+    def controller(self) -> LinearController:
+        return LinearController(self.weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "weights": self.weights,
+            "moment": self.moment,
+            "replay": self.replay.state_dict(),
+            "rng": self.rng.bit_generator.state,
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.weights, self.moment = state["weights"], state["moment"]
+        self.replay.load_state_dict(state["replay"])
+        self.rng.bit_generator.state = state["rng"]
+        self.steps = state["steps"]
+
+
+@pytest.fixture(scope="session")
+def fake_agent() -> Callable[[int], FakeAgent]:
+    """Makes a fake agent from a seed."""
+    return FakeAgent
+
+
+@pytest.fixture
+def linear_controller() -> Callable[[np.ndarray[Any, Any]], LinearController]:
+    """Makes a controller for Pendulum-v1 from weights ``[1, 3]``."""
+    return LinearController

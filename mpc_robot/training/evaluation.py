@@ -1,0 +1,153 @@
+"""How good a controller is: whole episodes of the real task, kept for the reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from mpc_robot.controllers.base import Controller, sense
+from mpc_robot.envs import Task, make_env
+from mpc_robot.training.seeding import derive_seed
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One recorded episode of T steps.
+
+    Attributes:
+        observations: ``[T + 1, D]``, from the reset on.
+        actions: ``[T, A]`` as applied.
+        rewards: ``[T]``.
+        terminated: the task ended for good.
+        truncated: the clock ran out.
+    """
+
+    observations: Floats
+    actions: Floats
+    rewards: Floats
+    terminated: bool
+    truncated: bool
+
+    @property
+    def total(self) -> float:
+        """The undiscounted return."""
+        return float(self.rewards.sum())
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """E episodes of one controller on one task.
+
+    Attributes:
+        episodes: what happened.
+        wall_s: how long it took, s.
+    """
+
+    episodes: tuple[Episode, ...]
+    wall_s: float
+
+    @property
+    def returns(self) -> Floats:
+        """Undiscounted returns ``[E]``."""
+        return np.array([episode.total for episode in self.episodes])
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Steps of each episode ``[E]``."""
+        return np.array([len(episode.rewards) for episode in self.episodes])
+
+    @property
+    def terminated(self) -> npt.NDArray[np.bool_]:
+        """Which episodes ended for good rather than by the clock ``[E]``."""
+        return np.array([episode.terminated for episode in self.episodes])
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns over these episodes (of the population: 1 / E)."""
+        return float(self.returns.std())
+
+
+def run_episode(
+    env: gym.Env[Any, Any],
+    controller: Controller,
+    seed: int,
+    max_steps: int | None = None,
+    on_step: Callable[[], None] = lambda: None,
+) -> Episode:
+    """Let a controller act until the episode ends.
+
+    Args:
+        env: reset here.
+        controller: reset here.
+        seed: decides the start of the episode and the controller's random numbers.
+        max_steps: truncate after so many steps, besides the environment's own limit.
+        on_step: called after the reset and after each step, say to take a picture.
+
+    Raises:
+        PlantError: if the environment reports NaN or an infinity.
+    """
+    observation, _ = env.reset(seed=derive_seed(seed, 0))
+    controller.reset(derive_seed(seed, 1))
+    on_step()
+    observations, actions, rewards = [np.asarray(observation, dtype=np.float64)], [], []
+    terminated = truncated = False
+    while not (terminated or truncated):
+        action = controller.act(sense(controller, env, observations[-1]))
+        observation, reward, terminated, truncated, _ = env.step(action)
+        on_step()
+        observations.append(np.asarray(observation, dtype=np.float64))
+        actions.append(action)
+        rewards.append(float(reward))
+        truncated = truncated or len(rewards) == max_steps
+    return Episode(
+        observations=np.array(observations),
+        actions=np.array(actions, dtype=np.float64),
+        rewards=np.array(rewards),
+        terminated=bool(terminated),
+        truncated=bool(truncated),
+    )
+
+
+def evaluate(
+    task: Task, controller: Controller, episodes: int, seed: int, max_steps: int | None = None
+) -> Evaluation:
+    """Run a controller for whole episodes in an environment of its own.
+
+    Args:
+        task: what to be good at.
+        controller: any.
+        episodes: how many, E.
+        seed: the same seed gives the same episodes again.
+        max_steps: truncate episodes after so many steps.
+
+    Raises:
+        ValueError: if ``episodes`` or ``max_steps`` is not positive.
+        PlantError: if the environment reports NaN or an infinity.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes: expected at least 1, got {episodes}")
+    if max_steps is not None and max_steps < 1:
+        raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
+    started = time.perf_counter()
+    env = make_env(task)
+    try:
+        recorded = tuple(
+            run_episode(env, controller, derive_seed(seed, episode), max_steps)
+            for episode in range(episodes)
+        )
+    finally:
+        env.close()
+    return Evaluation(recorded, time.perf_counter() - started)

@@ -1,0 +1,197 @@
+"""The one loop for every learner: act, observe, update, evaluate, log, checkpoint, resume."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from mpc_robot.agents.base import Agent
+from mpc_robot.data.replay import Experience
+from mpc_robot.envs import Task, make_env
+from mpc_robot.errors import CheckpointError
+from mpc_robot.training import checkpoint
+from mpc_robot.training.display import Display
+from mpc_robot.training.evaluation import Evaluation, evaluate
+from mpc_robot.training.metrics import TIME, MetricsLog
+from mpc_robot.training.run_folder import RunFolder
+from mpc_robot.training.seeding import EVALUATION, TRAINING, derive_seed
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train on what, and for how long.
+
+    Attributes:
+        agent: name of the learner.
+        task: name of the task.
+        seed: everything random in the run follows from it.
+        steps: env steps to take; the episode under way at the last one is finished.
+        eval_every: env steps between evaluations, each at the first end of an episode after.
+        eval_episodes: episodes of an evaluation.
+        checkpoint_every: env steps between checkpoints, each at the first end of an episode after.
+        oracle_return: return of a planner with the true dynamics, drawn in the learning curve.
+    """
+
+    agent: str
+    task: str
+    seed: int = 0
+    steps: int = 10_000
+    eval_every: int = 1_000
+    eval_episodes: int = 5
+    checkpoint_every: int = 5_000
+    oracle_return: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that makes no sense."""
+        if self.seed < 0:
+            raise ValueError(f"seed: expected 0 or more, got {self.seed}")
+        for name in ("steps", "eval_every", "eval_episodes", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        env_step: real steps taken by training, without evaluations.
+        episode: training episodes finished.
+        metrics_offset: bytes of ``metrics.jsonl`` written.
+        wall_s: time spent, s, over all resumes.
+    """
+
+    env_step: int = 0
+    episode: int = 0
+    metrics_offset: int = 0
+    wall_s: float = 0.0
+
+
+class Trainer:
+    """Drives an agent through a task; checkpoints only at the end of an episode.
+
+    Each episode starts from a seed of its own, so that nothing of the environment need be saved,
+    and a run that was killed and resumed gives the metrics of the unbroken run bit for bit.
+    """
+
+    def __init__(
+        self, folder: RunFolder, task: Task, agent: Agent, config: TrainConfig, display: Display
+    ) -> None:
+        """Ready to go on from ``restore``, or from the start; nothing is read or written yet."""
+        self.folder, self.task, self.agent, self.config = folder, task, agent, config
+        self.display = display
+        self.progress = Progress()
+
+    def save(self) -> None:
+        """Replace the checkpoint by what is now; only at the end of an episode.
+
+        Raises:
+            OSError: if the disk is full; the previous checkpoint is intact.
+        """
+        state = {"agent": self.agent.state_dict(), "progress": asdict(self.progress)}
+        checkpoint.save(self.folder.checkpoint, state, self._about(), self.progress.env_step)
+
+    def restore(self) -> None:
+        """Go on from the checkpoint in the folder.
+
+        Raises:
+            CheckpointError: if it is missing, damaged or of another task or agent.
+        """
+        state = checkpoint.load(self.folder.checkpoint, self._about())
+        try:
+            progress, agent_state = Progress(**state["progress"]), state["agent"]
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{self.folder.checkpoint} holds no training: {error}") from error
+        self.agent.load_state_dict(agent_state)
+        self.progress = progress
+
+    def train(self) -> Evaluation | None:
+        """Train to the end; the last evaluation, or None if all steps were taken before.
+
+        Raises:
+            PlantError: if the environment reports NaN; the last checkpoint is intact.
+        """
+        progress, evaluation = self.progress, None
+        log = self.folder.open_metrics(progress.metrics_offset, progress.env_step)
+        with closing(make_env(self.task)) as env, log, self.display:
+            while progress.env_step < self.config.steps:
+                before, started = progress.env_step, time.perf_counter()
+                self._train_episode(env, log)
+                if self._due(self.config.eval_every, before):
+                    evaluation = self._evaluate(log)
+                progress.wall_s += time.perf_counter() - started
+                if self._due(self.config.checkpoint_every, before):
+                    progress.metrics_offset = log.sync()
+                    self.save()
+        return evaluation
+
+    def _due(self, every: int, before: int) -> bool:
+        """Whether a multiple of ``every``, or the end, was reached since env step ``before``."""
+        now = self.progress.env_step
+        return before // every < now // every or now >= self.config.steps
+
+    def _train_episode(self, env: gym.Env[Any, Any], log: MetricsLog) -> None:
+        """One episode of acting and learning, and its line of metrics."""
+        started, learned = time.perf_counter(), defaultdict[str, list[float]](list)
+        seed = derive_seed(self.config.seed, TRAINING, self.progress.episode)
+        observation = _floats(env.reset(seed=seed)[0])
+        rewards: list[float] = []
+        terminated = truncated = False
+        while not (terminated or truncated):
+            action = self.agent.act(observation, explore=True)
+            reached, reward, terminated, truncated, _ = env.step(action)
+            step = Experience(
+                observation, action, float(reward), _floats(reached), terminated, truncated
+            )
+            self.agent.observe(step)
+            for name, value in self.agent.update().items():
+                learned[name].append(value)
+            observation = step.next_observation
+            rewards.append(step.reward)
+            self.progress.env_step += 1
+            self.display.step(self.progress.env_step)
+        self.progress.episode += 1
+        seconds = time.perf_counter() - started
+        metrics = {
+            "train/return": float(np.sum(rewards)),
+            "train/length": float(len(rewards)),
+            "train/terminated": float(terminated),
+            **{name: float(np.mean(values)) for name, values in learned.items()},
+            TIME + "wall_s": self.progress.wall_s + seconds,
+            TIME + "steps_per_s": len(rewards) / seconds,
+        }
+        log.log(self.progress.env_step, metrics)
+        self.display.episode(self.progress.env_step, metrics)
+
+    def _evaluate(self, log: MetricsLog) -> Evaluation:
+        """Evaluate what has been learned, on episodes that no other evaluation has seen."""
+        env_step = self.progress.env_step
+        seed = derive_seed(self.config.seed, EVALUATION, env_step)
+        controller = self.agent.controller()
+        evaluation = evaluate(self.task, controller, self.config.eval_episodes, seed)
+        metrics = {
+            "eval/return_mean": evaluation.mean,
+            "eval/return_std": evaluation.std,
+            "eval/length_mean": float(evaluation.lengths.mean()),
+            "eval/terminated": float(evaluation.terminated.mean()),
+            **{f"eval/return_{i}": float(r) for i, r in enumerate(evaluation.returns)},
+            TIME + "eval_s": evaluation.wall_s,
+        }
+        log.log(env_step, metrics)
+        self.display.evaluation(env_step, metrics)
+        return evaluation
+
+    def _about(self) -> dict[str, Any]:
+        """What a checkpoint must be of to be ours."""
+        return {"task": self.config.task, "agent": self.config.agent}
+
+
+def _floats(observation: Any) -> npt.NDArray[np.float64]:
+    return np.array(observation, dtype=np.float64)
