@@ -45,6 +45,10 @@ class Simulator:
     Numbers come out in float64, as MuJoCo computes them, and equal to the bit at any number of
     threads. A simulation that MuJoCo warns of (bad state or control, full buffers) or fails in
     earns NaN from that step on.
+
+    What a MuJoCo step does not compute is zero: ``cfrc_ext``, and so the contact cost of Ant and
+    Humanoid. What the physics state does not hold is computed anew at the start: fields such as
+    ``xpos`` do not lag there as they do later, so a first reward made of them is off by a constant.
     """
 
     def __init__(self, task: Task, threads: int = 0) -> None:
