@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -14,8 +16,13 @@ import numpy.typing as npt
 from mpc_robot.controllers.base import Controller, sense
 from mpc_robot.envs import Task, make_env
 from mpc_robot.training.seeding import derive_seed
+from mpc_robot.training.video import film, renderable_env
 
 Floats = npt.NDArray[np.float64]
+
+
+def _no_camera() -> None:
+    """What an episode that nobody films does after each step."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ def run_episode(
     controller: Controller,
     seed: int,
     max_steps: int | None = None,
-    on_step: Callable[[], None] = lambda: None,
+    on_step: Callable[[], None] = _no_camera,
 ) -> Episode:
     """Let a controller act until the episode ends.
 
@@ -122,7 +129,13 @@ def run_episode(
 
 
 def evaluate(
-    task: Task, controller: Controller, episodes: int, seed: int, max_steps: int | None = None
+    task: Task,
+    controller: Controller,
+    episodes: int,
+    seed: int,
+    *,
+    max_steps: int | None = None,
+    video: Path | None = None,
 ) -> Evaluation:
     """Run a controller for whole episodes in an environment of its own.
 
@@ -132,9 +145,11 @@ def evaluate(
         episodes: how many, E.
         seed: the same seed gives the same episodes again.
         max_steps: truncate episodes after so many steps.
+        video: MP4 to film the first episode to.
 
     Raises:
         ValueError: if ``episodes`` or ``max_steps`` is not positive.
+        RenderingUnavailable: if a video is wanted and none can be made; nothing was run then.
         PlantError: if the environment reports NaN or an infinity.
     """
     if episodes < 1:
@@ -142,12 +157,9 @@ def evaluate(
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
     started = time.perf_counter()
-    env = make_env(task)
-    try:
-        recorded = tuple(
-            run_episode(env, controller, derive_seed(seed, episode), max_steps)
-            for episode in range(episodes)
-        )
-    finally:
-        env.close()
-    return Evaluation(recorded, time.perf_counter() - started)
+    with closing(make_env(task) if video is None else renderable_env(task)) as env:
+        with nullcontext(_no_camera) if video is None else film(env, video) as on_step:
+            recorded = [run_episode(env, controller, derive_seed(seed, 0), max_steps, on_step)]
+        for episode in range(1, episodes):
+            recorded.append(run_episode(env, controller, derive_seed(seed, episode), max_steps))
+    return Evaluation(tuple(recorded), time.perf_counter() - started)

@@ -1,7 +1,11 @@
-"""A video of one episode, at the task's own pace."""
+"""Film an environment, at the task's own pace, with or without a display."""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,60 +14,55 @@ import imageio.v2 as imageio
 import numpy as np
 import numpy.typing as npt
 
-from mpc_robot.controllers.base import Controller
 from mpc_robot.envs import Task, env_spec, make_env
-from mpc_robot.training.evaluation import Episode, run_episode
-
-Frame = npt.NDArray[np.uint8]
 
 
-class RenderingUnavailable(RuntimeError):  # noqa: N818 - it is a state of the machine, no mistake
+class RenderingUnavailable(RuntimeError):  # noqa: N818 - a state of the machine, not a mistake
     """This machine or environment can not make pictures."""
 
 
-def record_video(
-    task: Task, controller: Controller, seed: int, path: Path, max_steps: int | None = None
-) -> Episode:
-    """Run one episode and write it to ``path`` as MP4 (H.264).
+def renderable_env(task: Task) -> gym.Env[Any, Any]:
+    """The task's environment, after it has proved that it renders.
 
     Raises:
-        RenderingUnavailable: if no picture can be made, say for want of EGL; nothing was written.
-        PlantError: if the environment reports NaN or an infinity.
+        RenderingUnavailable: if it does not, say for want of EGL on a machine without a display.
     """
-    env = _renderable(task)
-    try:
-        frames: list[Frame] = []
-        episode = run_episode(
-            env, controller, seed, max_steps, on_step=lambda: frames.append(_frame(env))
-        )
-        write_video(path, frames, fps=1.0 / env_spec(env).dt)
-    finally:
-        env.close()
-    return episode
-
-
-def write_video(path: Path, frames: list[Frame], fps: float) -> None:
-    """Write RGB ``frames`` ``[height, width, 3]`` as MP4, ``fps`` of them a second."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    imageio.mimwrite(path, frames, fps=fps, macro_block_size=2)
-
-
-def _renderable(task: Task) -> gym.Env[Any, Any]:
-    """An environment that has proved that it renders."""
+    _render_without_display()
     try:
         env: gym.Env[Any, Any] = make_env(task, render_mode="rgb_array")
         env.reset(seed=0)
-        _frame(env)
+        picture(env)
     except Exception as error:  # each OpenGL stack fails in its own way
+        reason = str(error).partition("\n")[0]
         raise RenderingUnavailable(
-            f"{task.name} can not be rendered here ({type(error).__name__}: {error}); "
-            "on a machine without a display install EGL or OSMesa and set MUJOCO_GL"
+            f"{task.name} can not be rendered here ({type(error).__name__}: {reason}); without a "
+            "display MuJoCo needs EGL or OSMesa, see MUJOCO_GL"
         ) from error
     return env
 
 
-def _frame(env: gym.Env[Any, Any]) -> Frame:
+@contextmanager
+def film(env: gym.Env[Any, Any], path: Path) -> Iterator[Callable[[], None]]:
+    """Write an MP4 (H.264); each call of what this yields adds a frame, one per control step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer: Any = imageio.get_writer(path, fps=1.0 / env_spec(env).dt, macro_block_size=2)
+    with writer:
+        yield lambda: writer.append_data(picture(env))
+
+
+def picture(env: gym.Env[Any, Any]) -> npt.NDArray[np.uint8]:
+    """What the environment now looks like, RGB ``[height, width, 3]``.
+
+    Raises:
+        TypeError: if the environment was not made with the render mode ``rgb_array``.
+    """
     frame = env.render()
     if not isinstance(frame, np.ndarray):
-        raise TypeError(f"expected a picture from render(), got {type(frame).__name__}")
+        raise TypeError(f"render: expected a picture, got {type(frame).__name__}")
     return frame
+
+
+def _render_without_display() -> None:
+    """Let MuJoCo render by EGL where there is no display, unless the user has chosen."""
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        os.environ.setdefault("MUJOCO_GL", "egl")

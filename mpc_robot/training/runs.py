@@ -1,0 +1,92 @@
+"""Start a run, open one again, and leave behind what a person wants to see of it."""
+
+from __future__ import annotations
+
+import platform
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mpc_robot.agents import agent_kind
+from mpc_robot.envs import env_spec, get_task, make_env
+from mpc_robot.errors import CheckpointError
+from mpc_robot.training.config import from_json, to_json
+from mpc_robot.training.display import Display
+from mpc_robot.training.evaluation import evaluate
+from mpc_robot.training.learning_curve import plot_learning_curve
+from mpc_robot.training.run_folder import RunFolder
+from mpc_robot.training.seeding import EXHIBITION, derive_seed
+from mpc_robot.training.trainer import TrainConfig, Trainer
+from mpc_robot.training.video import RenderingUnavailable
+
+SILENT = Console(quiet=True)
+
+
+def start_run(
+    path: Path, config: TrainConfig, agent_config: Any, console: Console = SILENT
+) -> Trainer:
+    """Make ``path`` a run of its own, with a checkpoint of env step 0.
+
+    Raises:
+        UnknownNameError: if there is no such task or agent.
+        RunExistsError: if ``path`` already holds a run; nothing in it was touched.
+    """
+    folder = RunFolder(path)
+    folder.check_free()
+    trainer = _trainer(folder, config, agent_config, console)
+    about = {
+        "train": to_json(config),
+        "agent": to_json(agent_config),
+        "versions": versions(),
+    }
+    folder.create(about, save_first=trainer.save)
+    return trainer
+
+
+def open_run(path: Path, console: Console = SILENT) -> Trainer:
+    """The run in ``path`` as of its last checkpoint, ready to go on or to be evaluated.
+
+    Raises:
+        CheckpointError: if there is no run, or its config or checkpoint is damaged.
+    """
+    folder = RunFolder(path)
+    about = folder.read_config()
+    try:
+        config = from_json(TrainConfig, about.get("train"), "train")
+        agent_config = from_json(agent_kind(config.agent).config_class, about.get("agent"), "agent")
+    except ValueError as error:
+        raise CheckpointError(f"{folder.config} is damaged: {error}") from error
+    trainer = _trainer(folder, config, agent_config, console)
+    trainer.restore()
+    return trainer
+
+
+def finish_run(trainer: Trainer) -> None:
+    """Draw the learning curve and record a video of the final controller."""
+    folder, config = trainer.folder, trainer.config
+    title = f"{config.agent} on {config.task}, seed {config.seed}"
+    plot_learning_curve(folder.metrics, folder.learning_curve, title, config.oracle_return)
+    try:
+        seed = derive_seed(config.seed, EXHIBITION)
+        evaluate(trainer.task, trainer.agent.controller(), 1, seed, video=folder.video)
+    except RenderingUnavailable as error:
+        trainer.display.warn(f"no video: {error}")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a run's numbers."""
+    packages = ("mpc-robot", "torch", "numpy", "mujoco", "gymnasium")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def _trainer(
+    folder: RunFolder, config: TrainConfig, agent_config: Any, console: Console
+) -> Trainer:
+    task = get_task(config.task)
+    with closing(make_env(task)) as env:
+        spec = env_spec(env)
+    agent = agent_kind(config.agent).build(task, spec, agent_config, config.seed)
+    return Trainer(folder, task, agent, config, Display(console, config.steps))
