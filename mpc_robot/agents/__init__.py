@@ -1,1 +1,46 @@
 """The learners: real experience becomes a model, the model a better controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mpc_robot.agents.base import Agent, Metrics
+from mpc_robot.agents.pets import PETS, PETSConfig
+from mpc_robot.agents.pets_presets import pets_preset
+from mpc_robot.envs.base import EnvSpec, Task
+from mpc_robot.errors import UnknownNameError
+
+
+@dataclass(frozen=True)
+class AgentKind:
+    """How to make one kind of agent.
+
+    Attributes:
+        config_class: its frozen config.
+        preset: the config that suits a task, by the task's name.
+        build: the agent for a task, its sizes and limits, a config and a seed.
+    """
+
+    config_class: type[Any]
+    preset: Callable[[str], Any]
+    build: Callable[[Task, EnvSpec, Any, int], Agent]
+
+
+AGENTS = {"pets": AgentKind(PETSConfig, pets_preset, PETS)}
+"""Name on the command line -> how to make it."""
+
+
+def agent_kind(name: str) -> AgentKind:
+    """The kind of agent called ``name``.
+
+    Raises:
+        UnknownNameError: offering the nearest names.
+    """
+    if name not in AGENTS:
+        raise UnknownNameError("agent", name, AGENTS)
+    return AGENTS[name]
+
+
+__all__ = ["AGENTS", "PETS", "Agent", "AgentKind", "Metrics", "PETSConfig", "agent_kind"]

@@ -1,0 +1,257 @@
+"""Probabilistic ensemble (PETS, arXiv:1805.12114): several networks that each give a Gaussian.
+
+A member predicts the change of the observation, and the reward where the task does not give it, as
+a diagonal Gaussian: its variance is the world's own noise (aleatoric). Where members disagree, the
+data were too few (epistemic). Both are carried along imagined trajectories by particles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mpc_robot.data.replay import Experience
+from mpc_robot.dynamics.base import Sensed, Trajectories, Transition
+from mpc_robot.dynamics.folded import FoldedEnsemble
+from mpc_robot.envs.base import EnvSpec, Task
+from mpc_robot.nn.ensemble_mlp import EnsembleMLP
+from mpc_robot.nn.normalizer import Normalizer
+
+Propagation = Literal["ts1", "tsinf", "mean", "moment"]
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """The shape of the model and how it imagines; defaults of PETS (arXiv:1805.12114) in brackets.
+
+    Attributes:
+        members: networks, each trained from weights of its own [5].
+        elites: members with the least hold-out error that are used for prediction [all].
+        hidden: width of a hidden layer [200 to 500].
+        layers: hidden layers [3 to 4].
+        variance: ``heteroscedastic`` predicts the noise from the input [PETS]; ``homoscedastic``
+            learns one noise per output and member.
+        propagation: ``ts1`` draws a member for every particle anew at each step, ``tsinf`` keeps
+            it for the whole trajectory, ``mean`` follows the members' mean without noise, and
+            ``moment`` matches a Gaussian to the particles after each step.
+        particles: particles per candidate, a multiple of ``elites`` [20]; ``mean`` needs one.
+        inference_dtype: ``bfloat16`` plans in half precision where the processor is faster so.
+    """
+
+    members: int = 5
+    elites: int = 5
+    hidden: int = 200
+    layers: int = 3
+    variance: Literal["heteroscedastic", "homoscedastic"] = "heteroscedastic"
+    propagation: Propagation = "tsinf"
+    particles: int = 5
+    inference_dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that makes no sense."""
+        for name in ("members", "elites", "hidden", "layers", "particles"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.elites > self.members:
+            raise ValueError(f"elites: expected at most {self.members} members, got {self.elites}")
+        if self.propagation != "mean" and self.particles % self.elites:
+            raise ValueError(
+                f"particles: expected a multiple of {self.elites} elites, got {self.particles}"
+            )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What every elite says of B inputs; O is the observation, then the reward if it is learned.
+
+    Attributes:
+        mean: expected next values ``[E, B, O]``.
+        variance: aleatoric variance of each ``[E, B, O]``.
+        continues: probability that the episode goes on ``[E, B]``; ones where the task knows.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    continues: Tensor
+
+    @property
+    def aleatoric(self) -> Tensor:
+        """The world's own noise: the members' mean variance ``[B, O]``."""
+        return self.variance.mean(dim=0)
+
+    @property
+    def disagreement(self) -> Tensor:
+        """What more data could tell: the variance of the members' means ``[B, O]``."""
+        return self.mean.var(dim=0, correction=0)
+
+
+class ProbabilisticEnsemble(nn.Module):
+    """A learned Dynamics over a task's observations; its state is the observation ``[B, D]``."""
+
+    elites: Tensor
+    observes: Sensed = "observation"
+
+    def __init__(
+        self, task: Task, spec: EnvSpec, config: EnsembleConfig, rng: torch.Generator
+    ) -> None:
+        """``rng`` draws the initial weights."""
+        super().__init__()
+        self.task, self.spec, self.config = task, spec, config
+        inputs = task.model_inputs or tuple(range(spec.observation_dim))
+        self.input_indices = torch.tensor(inputs)
+        self.outputs = spec.observation_dim + (task.reward is None)
+        heads = 2 if config.variance == "heteroscedastic" else 1
+        width = heads * self.outputs + (task.terminated is None)
+        features = len(inputs) + spec.action_dim
+        sizes = [features, *[config.hidden] * config.layers, width]
+        self.network = EnsembleMLP(config.members, sizes, rng)
+        self.input_normalizer = Normalizer(features)
+        self.target_normalizer = Normalizer(self.outputs)
+        self.max_log_variance = nn.Parameter(torch.full((self.outputs,), 0.5))
+        self.min_log_variance = nn.Parameter(torch.full((self.outputs,), -10.0))
+        if config.variance == "homoscedastic":
+            self.log_variance = nn.Parameter(torch.full((config.members, 1, self.outputs), -2.0))
+        self.register_buffer("elites", torch.arange(config.elites))
+        self._folded: FoldedEnsemble | None = None
+        self.register_load_state_dict_post_hook(_forget_folded)  # type: ignore[no-untyped-call]
+
+    # What the model learns from.
+
+    def features(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Network inputs ``[..., F]``: the observation entries it may see, and the action."""
+        return torch.cat([observation[..., self.input_indices], action], dim=-1)
+
+    def targets(self, data: Experience) -> Tensor:
+        """What a member learns to predict ``[n, O]``: changes of observation, then reward."""
+        change = torch.as_tensor(data.next_observation - data.observation, dtype=torch.float32)
+        if self.task.reward is not None:
+            return change
+        return torch.cat([change, torch.as_tensor(data.reward, dtype=torch.float32)[:, None]], -1)
+
+    def nll(self, features: Tensor, targets: Tensor, terminated: Tensor) -> Tensor:
+        """Negative log-likelihood of each member ``[M]``, mean over rows and outputs.
+
+        ``features [M, B, F]``, ``targets [M, B, O]`` in the data's units and ``terminated [M, B]``.
+        A Gaussian without its constant (arXiv:1805.12114, eq. 1), plus the Bernoulli of
+        termination where that is learned.
+        """
+        mean, log_variance, logit = self.heads(features)
+        error = self.target_normalizer(targets) - mean
+        gaussian = 0.5 * (error**2 * torch.exp(-log_variance) + log_variance).mean(dim=(1, 2))
+        if self.task.terminated is not None:
+            return gaussian
+        bernoulli = functional.binary_cross_entropy_with_logits(logit, terminated, reduction="none")
+        return gaussian + bernoulli.mean(dim=1)
+
+    def squared_error(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Mean squared error of each member's mean ``[M]``, in units of the targets' spread."""
+        error = self.target_normalizer(targets) - self.heads(features)[0]
+        return (error**2).mean(dim=(1, 2))
+
+    def heads(
+        self, features: Tensor, members: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised mean and log variance ``[M, B, O]`` and logit of termination ``[M, B]``."""
+        raw = self.network(self.input_normalizer(features), members)
+        mean = raw[..., : self.outputs]
+        if self.config.variance == "heteroscedastic":
+            log_variance = raw[..., self.outputs : 2 * self.outputs]
+        else:
+            fixed = self.log_variance if members is None else self.log_variance[members]
+            log_variance = fixed.expand_as(mean)
+        return mean, self.bounded(log_variance), raw[..., -1]
+
+    def bounded(self, log_variance: Tensor) -> Tensor:
+        """Log variance kept softly within its learned bounds (arXiv:1805.12114, appendix A.1)."""
+        high, low = self.max_log_variance, self.min_log_variance
+        log_variance = high - functional.softplus(high - log_variance)
+        return low + functional.softplus(log_variance - low)
+
+    # What it answers.
+
+    def predict(self, observation: Tensor, action: Tensor) -> Prediction:
+        """Every elite's Gaussian over the next observation and learned reward, differentiable.
+
+        ``observation [B, D]``, ``action [B, A]``.
+        """
+        features = self.features(observation, action).expand(len(self.elites), -1, -1)
+        return self._prediction(observation, *self.heads(features, self.elites))
+
+    def start(self, sensed: npt.NDArray[np.float64], num: int) -> Tensor:
+        """``num`` rows of the observation ``[D]``."""
+        return torch.as_tensor(sensed, dtype=torch.float32).expand(num, -1)
+
+    def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Transition[Tensor]:
+        """One sampled step of B rows, each by an elite drawn at random (TS1), differentiable."""
+        batch, elites = len(state), len(self.elites)
+        per_elite = -(-batch // elites)
+        rows = torch.randperm(per_elite * elites, generator=rng) % batch
+        dealt = self.features(state, action)[rows].view(elites, per_elite, -1)
+        answers = self._prediction(
+            state[rows].view(elites, per_elite, -1), *self.heads(dealt, self.elites)
+        )
+        noise = torch.randn(answers.mean.shape, generator=rng)
+        sample = (answers.mean + answers.variance.sqrt() * noise).flatten(0, 1)
+        back = torch.empty(batch, dtype=torch.long)
+        back[rows] = torch.arange(len(rows))
+        return self._transition(state, action, sample[back], answers.continues.flatten()[back])
+
+    @torch.inference_mode()
+    def rollout(self, state: Tensor, actions: Tensor, rng: torch.Generator) -> Trajectories:
+        """Particles of every candidate under ``actions[N, H, A]``, starting from ``state[N, D]``.
+
+        All candidates share the particles' noise and members (common random numbers), so that
+        they differ by their actions alone.
+        """
+        if self._folded is None:
+            self._folded = FoldedEnsemble(self)
+        path, outcome, logit = self._folded.rollout(state, actions, rng)
+        observations = path.permute(2, 1, 0, 3)
+        before, after = observations[..., :-1, :], observations[..., 1:, :]
+        act = actions[:, None]
+        reward = self.task.reward
+        rewards = outcome.permute(2, 1, 0) if reward is None else reward(before, act, after)
+        terminated = self.task.terminated
+        continues = (
+            torch.sigmoid(-logit.permute(2, 1, 0))
+            if terminated is None
+            else 1.0 - terminated(after).to(rewards.dtype)
+        )
+        return Trajectories(observations, rewards, continues)
+
+    def forget_folded(self) -> None:
+        """Called when weights changed: fold them anew before the next rollout."""
+        self._folded = None
+
+    def _prediction(
+        self, observation: Tensor, mean: Tensor, log_variance: Tensor, logit: Tensor
+    ) -> Prediction:
+        """Back from normalised changes to next observations in their own units."""
+        scale, shift = self.target_normalizer.std, self.target_normalizer.mean
+        mean = mean * scale + shift
+        dim = self.spec.observation_dim
+        mean = torch.cat([mean[..., :dim] + observation, mean[..., dim:]], dim=-1)
+        known = self.task.terminated is not None
+        continues = torch.ones_like(logit) if known else torch.sigmoid(-logit)
+        return Prediction(mean, torch.exp(log_variance) * scale**2, continues)
+
+    def _transition(
+        self, state: Tensor, action: Tensor, outputs: Tensor, continues: Tensor
+    ) -> Transition[Tensor]:
+        """The task's own reward and termination where it has them, else what was predicted."""
+        following = outputs[:, : self.spec.observation_dim]
+        reward = self.task.reward
+        rewards = outputs[:, -1] if reward is None else reward(state, action, following)
+        if self.task.terminated is not None:
+            continues = 1.0 - self.task.terminated(following).to(rewards.dtype)
+        return Transition(following, rewards, continues)
+
+
+def _forget_folded(model: ProbabilisticEnsemble, _: object) -> None:
+    model.forget_folded()

@@ -1,0 +1,197 @@
+"""Maximum-likelihood training of the probabilistic ensemble, all members in one batched pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mpc_robot.data.replay import Experience
+from mpc_robot.dynamics.ensemble import ProbabilisticEnsemble
+
+Columns = tuple[Tensor, Tensor, Tensor]
+"""Network inputs ``[n, F]``, targets ``[n, O]`` and terminations ``[n]`` of the same rows."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How the ensemble learns; values of mbrl-lib's PETS (arXiv:2104.10159) in brackets.
+
+    Attributes:
+        learning_rate: of AdamW [7.5e-4].
+        weight_decay: of AdamW [3e-5].
+        batch_size: rows per member and gradient step [256].
+        max_epochs: passes over the data at most [2000].
+        patience: epochs without improvement on the hold-out after which a member is done [50].
+        improvement: decrease of the hold-out NLL that counts as improvement, nats per output
+            [0.01, relative].
+        holdout: share of the data kept for early stopping and elites, in (0, 1) [0.2].
+        bootstrap: each member learns from its own draw with replacement [PETS]; otherwise all
+            share the data and differ by initial weights and the order of batches.
+        bound_penalty: weight of the pull on the variance bounds [0.01].
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 3e-5
+    batch_size: int = 256
+    max_epochs: int = 60
+    patience: int = 8
+    improvement: float = 0.01
+    holdout: float = 0.1
+    bootstrap: bool = False
+    bound_penalty: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that makes no sense."""
+        if not 0.0 < self.holdout < 1.0:
+            raise ValueError(f"holdout: expected a share in (0, 1), got {self.holdout}")
+        for name in ("batch_size", "max_epochs", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
+
+def fit(
+    model: ProbabilisticEnsemble, data: Experience, config: FitConfig, rng: torch.Generator
+) -> dict[str, float]:
+    """Train ``model`` on ``data [n, ...]``, starting from its present weights.
+
+    Each member keeps the weights with which it did best on the hold-out; the members that did best
+    become the elites. ``rng`` draws the hold-out, the bootstrap and the batches.
+
+    Raises:
+        ValueError: if there are fewer than two steps to learn from.
+    """
+    count = len(data.reward)
+    if count < 2:
+        raise ValueError(f"data: expected at least 2 steps to fit a model, got {count}")
+    columns = _columns(model, data)
+    held, kept = _split(count, config.holdout, rng)
+    model.input_normalizer.fit(columns[0][kept])
+    model.target_normalizer.fit(columns[1][kept])
+    rows = _rows_of_members(kept, model.config.members, config.bootstrap, rng)
+    optimizer = _optimizer(model, config)
+    best = BestWeights(model, _holdout_error(model, columns, held))
+    epoch = 0
+    while epoch < config.max_epochs and not best.finished(config.patience):
+        order = torch.rand(rows.shape, generator=rng).argsort(dim=1)
+        for batch in rows.gather(1, order).split(config.batch_size, dim=1):
+            _gradient_step(model, optimizer, columns, batch, config.bound_penalty)
+        best.update(_holdout_error(model, columns, held), config.improvement)
+        epoch += 1
+    best.restore()
+    model.elites.copy_(best.error.argsort()[: model.config.elites].sort().values)
+    model.forget_folded()
+    return _report(model, columns, held, epoch)
+
+
+class BestWeights:
+    """Each member's weights at its least hold-out error so far."""
+
+    def __init__(self, model: ProbabilisticEnsemble, error: Tensor) -> None:
+        """``error [M]``: of the weights that ``model`` has now."""
+        self.error = error
+        self.stale = torch.zeros_like(error)
+        self._parameters = dict(model.named_parameters())
+        self._best = {name: value.detach().clone() for name, value in self._parameters.items()}
+
+    def finished(self, patience: int) -> bool:
+        """Whether no member has improved for ``patience`` epochs."""
+        return bool((self.stale >= patience).all())
+
+    def update(self, error: Tensor, improvement: float) -> None:
+        """Keep the weights of members whose ``error [M]`` decreased."""
+        better = error < self.error
+        significant = error < self.error - improvement
+        self.stale = torch.where(significant, 0.0, self.stale + 1.0)
+        self.error = torch.where(better, error, self.error)
+        for name, value in self._parameters.items():
+            shared = value.dim() == 1
+            chosen = better.any() if shared else better.view(-1, 1, 1)
+            self._best[name] = torch.where(chosen, value.detach(), self._best[name])
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Give the model the best weights back."""
+        for name, value in self._parameters.items():
+            value.copy_(self._best[name])
+
+
+def _columns(model: ProbabilisticEnsemble, data: Experience) -> Columns:
+    """Network inputs, targets and terminations of all rows, float32."""
+    observation = torch.as_tensor(data.observation, dtype=torch.float32)
+    action = torch.as_tensor(data.action, dtype=torch.float32)
+    terminated = torch.as_tensor(data.terminated, dtype=torch.float32)
+    return model.features(observation, action), model.targets(data), terminated
+
+
+def _split(count: int, holdout: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Rows held out and rows to learn from, at least one of each."""
+    order = torch.randperm(count, generator=rng)
+    held = min(max(round(count * holdout), 1), count - 1)
+    return order[:held], order[held:]
+
+
+def _rows_of_members(kept: Tensor, members: int, bootstrap: bool, rng: torch.Generator) -> Tensor:
+    """Rows each member learns from ``[M, n]``."""
+    if not bootstrap:
+        return kept.expand(members, -1)
+    return kept[torch.randint(len(kept), (members, len(kept)), generator=rng)]
+
+
+def _optimizer(model: ProbabilisticEnsemble, config: FitConfig) -> torch.optim.Optimizer:
+    """AdamW; weights decay, and the few variance parameters move ten times as fast."""
+    network = model.network
+    variances = [value for name, value in model.named_parameters() if "variance" in name]
+    groups = [
+        {"params": list(network.weights), "weight_decay": config.weight_decay},
+        {"params": list(network.biases), "weight_decay": 0.0},
+        {"params": variances, "weight_decay": 0.0, "lr": 10.0 * config.learning_rate},
+    ]
+    return torch.optim.AdamW(groups, config.learning_rate, fused=True)
+
+
+def _gradient_step(
+    model: ProbabilisticEnsemble,
+    optimizer: torch.optim.Optimizer,
+    columns: Columns,
+    batch: Tensor,
+    bound_penalty: float,
+) -> None:
+    """One step on each member's own rows ``batch [M, B]``."""
+    optimizer.zero_grad(set_to_none=True)
+    features, targets, terminated = (column[batch] for column in columns)
+    bounds = (model.max_log_variance - model.min_log_variance).sum()
+    nll = model.nll(features, targets, terminated).sum()
+    (nll + bound_penalty * bounds).backward()
+    optimizer.step()
+
+
+@torch.no_grad()
+def _holdout_error(model: ProbabilisticEnsemble, columns: Columns, held: Tensor) -> Tensor:
+    """Negative log-likelihood of each member on the hold-out ``[M]``."""
+    return model.nll(*_for_all_members(model, columns, held))
+
+
+def _for_all_members(model: ProbabilisticEnsemble, columns: Columns, rows: Tensor) -> Columns:
+    """The same rows for every member ``[M, len(rows), ...]``."""
+    features, targets, terminated = (
+        column[rows].expand(model.config.members, *column[rows].shape) for column in columns
+    )
+    return features, targets, terminated
+
+
+@torch.no_grad()
+def _report(
+    model: ProbabilisticEnsemble,
+    columns: Columns,
+    held: Tensor,
+    epochs: int,
+) -> dict[str, float]:
+    features, targets, terminated = _for_all_members(model, columns, held)
+    return {
+        "model/nll": model.nll(features, targets, terminated)[model.elites].mean().item(),
+        "model/error": model.squared_error(features, targets)[model.elites].mean().item(),
+        "model/epochs": float(epochs),
+        "model/rows": float(len(columns[0])),
+    }

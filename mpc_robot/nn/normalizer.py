@@ -1,0 +1,30 @@
+"""Scale data to zero mean and unit variance with statistics that are part of the model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalizer(nn.Module):
+    """Per-entry affine scaling ``(x - mean) / std``; the identity until fitted."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, dim: int) -> None:
+        """``dim``: entries of the vectors it scales."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("std", torch.ones(dim))
+
+    def fit(self, data: Tensor) -> None:
+        """Take the statistics of ``data[n, dim]``; an entry that never varies is only centred."""
+        std, mean = torch.std_mean(data.double(), dim=0, correction=0)
+        constant = std <= 1e-8 * (1.0 + mean.abs())
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(constant, 1.0, std))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scaled ``x[..., dim]``."""
+        return (x - self.mean) / self.std
