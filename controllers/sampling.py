@@ -27,7 +27,7 @@ def evaluate(score: Score, spline: ActionSpline, knots: Tensor) -> Tensor:
     Raises:
         ValueError: if ``score`` does not answer with one number per candidate.
     """
-    scores = score(spline.decode(knots))
+    scores = score(spline.decode(knots)).to(knots.dtype)  # a simulator counts in float64
     if scores.shape != knots.shape[:1]:
         raise ValueError(f"score: expected shape ({len(knots)},), got {tuple(scores.shape)}")
     return finite_or_worst(scores)
@@ -45,9 +45,9 @@ def best(knots: Tensor, scores: Tensor, num: int) -> tuple[Tensor, Tensor]:
 
 def middle_plan(spline: ActionSpline, std: Tensor) -> Plan:
     """A plan that stays half way between the bounds, with ``std[A]`` at every knot."""
-    knots = spline.middle.expand(spline.knots, -1)
+    knots = spline.middle.repeat(spline.knots, 1)
     none_yet = knots.new_empty(0, *knots.shape)
-    return Plan(spline.decode(knots), knots, std.expand_as(knots), none_yet)
+    return Plan(spline.decode(knots), knots, std.repeat(spline.knots, 1), none_yet)
 
 
 def later_plan(spline: ActionSpline, plan: Plan, std: Tensor) -> Plan:
@@ -59,7 +59,7 @@ def later_plan(spline: ActionSpline, plan: Plan, std: Tensor) -> Plan:
         plan,
         actions=torch.cat([plan.actions[1:], plan.actions[-1:]]),
         knots=spline.shift(plan.knots),
-        std=std.expand_as(plan.std),
+        std=std.repeat(spline.knots, 1),
         elites=spline.shift(plan.elites),
         value=-torch.inf,
     )

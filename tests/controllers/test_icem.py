@@ -98,3 +98,13 @@ def test_acts_on_the_best_candidate_seen(recorder: Recorder) -> None:
     candidates, scores = torch.cat(recorder.candidates), torch.cat(recorder.scores)
     assert torch.equal(plan.actions, candidates[scores.argmax()])
     assert not torch.equal(plan.actions, SPLINE.decode(plan.knots))
+
+
+def test_acts_on_the_best_candidate_even_if_later_iterations_score_worse(
+    recorder: Recorder,
+) -> None:
+    optimizer = ICEM(SPLINE, ICEMConfig(keep_elites=0.0))
+    plan = optimizer.optimize(
+        lambda actions: recorder(actions) - 10 * len(recorder.scores), optimizer.initial(), seeded()
+    )
+    assert torch.equal(plan.actions, recorder.candidates[0][recorder.scores[0].argmax()])

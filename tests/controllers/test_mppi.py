@@ -13,7 +13,7 @@ from mpc_robot.controllers import MPPI, ActionSpline, MPPIConfig, Plan
 from mpc_robot.controllers.mppi import path_integral_weights
 
 if TYPE_CHECKING:
-    from tests.controllers.conftest import LinearQuadratic
+    from tests.controllers.conftest import LinearQuadratic, Recorder
 
 FAR = ActionSpline(3, [-10.0, -10.0], [10.0, 10.0])
 
@@ -129,3 +129,15 @@ def test_higher_temperature_weighs_candidates_more_evenly() -> None:
 def test_noise_per_dimension_must_fit_the_actions() -> None:
     with pytest.raises(ValueError, match="noise_std: expected 1 or 2 entries"):
         MPPI(FAR, MPPIConfig(noise_std=(0.1, 0.2, 0.3)))
+
+
+def test_beside_a_bound_the_plan_is_still_the_weighted_mean_of_the_candidates(
+    recorder: Recorder,
+) -> None:
+    optimizer = MPPI(ActionSpline(2, [-1.0], [0.2]), MPPIConfig(400, noise_std=0.8))
+    plan = optimizer.optimize(recorder, plan_at(optimizer, [0.1]), seeded())
+    candidates, scores = recorder.candidates[0].double().numpy(), recorder.scores[0].double()
+    variance = (0.8 * 0.6) ** 2
+    exponents = scores.numpy() - (0.1 * (candidates - 0.1) / variance).sum((1, 2))
+    weights = np.exp(exponents) / np.exp(exponents).sum()
+    np.testing.assert_allclose(plan.knots, np.einsum("n,nka->ka", weights, candidates), atol=1e-5)
