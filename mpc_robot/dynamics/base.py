@@ -54,7 +54,8 @@ class Trajectories:
         weights = discount ** torch.arange(
             horizon, dtype=self.rewards.dtype, device=self.rewards.device
         )
-        return (self.rewards * alive * weights).sum(dim=-1)
+        earned = torch.where(alive > 0, self.rewards * alive, 0.0)  # the dead may well be NaN
+        return (earned * weights).sum(dim=-1)
 
 
 class Dynamics(Protocol[State]):
