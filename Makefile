@@ -67,13 +67,13 @@ demo: .venv/.installed
 	@$(headless); \
 	if [ ! -e $(DEMO)/config.json ]; then \
 		$(BIN)/mpc-robot train --agent pets --task CartpoleSwingup-v0 --seed 0 --out $(DEMO); \
-	elif [ ! -e $(DEMO)/report.md ]; then \
+	elif [ ! -e $(DEMO)/learning_curve.png ]; then \
 		echo "$(DEMO) was interrupted: going on with it"; \
 		$(BIN)/mpc-robot train --resume $(DEMO); \
 	else \
 		echo "$(DEMO) is finished (rm -r $(DEMO) to learn it again)"; \
 	fi
-	@ls $(DEMO)/learning_curve.png $(DEMO)/video.mp4 $(DEMO)/report.md 2>/dev/null || true
+	@ls $(DEMO)/learning_curve.png $(DEMO)/video.mp4 2>/dev/null || true
 	@echo "Evaluate it: $(BIN)/mpc-robot eval $(DEMO) --episodes 10"
 
 test: lint types unit
