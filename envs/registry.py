@@ -40,6 +40,7 @@ def get_task(name: str) -> Task:
 
     Raises:
         UnknownNameError: if there is no such task or environment; it names the nearest tasks.
+        ModuleNotFoundError: if the module imports another that is not there.
     """
     for task in TASKS.values():
         if name in (task.name, task.env_id):
@@ -50,8 +51,16 @@ def get_task(name: str) -> Task:
             importlib.import_module(module)
         gym.spec(env_id)
     except (gym.error.Error, ModuleNotFoundError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name not in _packages(module):
+            raise  # the module is there, but lacks something itself
         raise UnknownNameError("task", name, TASKS) from error
     return Task(name=name, env_id=name)
+
+
+def _packages(module: str) -> list[str]:
+    """``a.b.c`` as ``[a, a.b, a.b.c]``."""
+    parts = module.split(".")
+    return [".".join(parts[: end + 1]) for end in range(len(parts))]
 
 
 def make_env(task: Task, render_mode: str | None = None) -> gym.Env[Any, Any]:

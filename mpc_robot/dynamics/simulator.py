@@ -103,6 +103,7 @@ class Simulator:
         """Follow ``actions[N, H, A]`` from N states; one particle, as nothing is uncertain."""
         return self._simulate(state, actions)[1]
 
+    @np.errstate(over="ignore", invalid="ignore")  # of simulations that diverge
     def _simulate(self, state: SimulatorState, actions: Tensor) -> tuple[Floats, Trajectories]:
         """The physics states at the end ``[N, S]`` and all that was seen on the way."""
         expected = (len(state.physics), *actions.shape[1:2], self._model.nu)
@@ -149,10 +150,10 @@ class Simulator:
         """Room for the time and the task's fields after each substep ``[N, substeps, ...]``."""
         fields = read_fields(self._data, self._task.fields)
         room: dict[str | int, Floats] = {
-            name: np.empty((num, substeps, *value.shape), value.dtype)
+            name: np.zeros((num, substeps, *value.shape), value.dtype)
             for name, value in fields.items()
         }
-        return {TIME: np.empty((num, substeps, 1)), **room}
+        return {TIME: np.zeros((num, substeps, 1)), **room}
 
     def _batch(self, num: int) -> Batch:
         """The batch of that many simulations; making one costs more than a plan."""

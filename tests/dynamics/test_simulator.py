@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -11,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from mpc_robot.controllers import ICEM, MPC, ActionSpline, ICEMConfig
 from mpc_robot.dynamics.simulator import Simulator
-from mpc_robot.envs import TASKS, Task, env_spec, get_task, make_env, physics_state
+from mpc_robot.envs import TASKS, MjcfEnv, Task, env_spec, get_task, make_env, physics_state
 
 RNG = torch.Generator()
 CONTACT_COST = ("Ant-v5", "Humanoid-v5")
@@ -120,6 +123,62 @@ def test_a_candidate_that_diverges_is_worth_nan_from_then_on(
     assert not list(tmp_path.iterdir())  # no MUJOCO_LOG.TXT
 
 
+BALLS = """<mujoco><size memory="24K"/><worldbody><geom type="plane" size="5 5 .1"/>
+<body pos="0 0 5"><freejoint/><geom size=".1"/></body>
+<body pos="1 0 5"><freejoint/><geom size=".1"/></body>
+<body pos="2 0 5"><freejoint/><geom size=".1"/></body>
+<body pos="3 0 5"><freejoint/><geom size=".1"/></body>
+<body pos="4 0 5"><freejoint/><geom name="last" size=".1"/></body>
+<body pos="5 0 5"><freejoint/><geom size=".1"/></body>
+<body><joint name="fan"/><geom size=".1" pos="0 0 9" contype="0"/></body>
+</worldbody><actuator><motor joint="fan" ctrlrange="-1 1"/></actuator></mujoco>"""
+
+
+@pytest.fixture
+def balls(tmp_path: Path) -> Iterator[Task]:
+    """A user's own model; its memory is too small for a pile of balls in contact."""
+    (tmp_path / "balls.xml").write_text(BALLS)
+
+    def height(fields: Any) -> Any:
+        return fields["qpos"][..., 2:3]
+
+    def reward(obs: Any, action: Any, next_obs: Any) -> Any:
+        return next_obs[..., 0]
+
+    def make(**kwargs: Any) -> MjcfEnv:
+        return MjcfEnv(
+            tmp_path / "balls.xml",
+            observe=height,
+            fields=("qpos",),
+            reward=reward,
+            start=lambda data, rng: None,
+            frame_skip=3,
+            **kwargs,
+        )
+
+    gym.register("test/Balls-v0", make)
+    yield Task("balls", "test/Balls-v0", reward=reward, observe=height, fields=("qpos",))
+    del gym.registry["test/Balls-v0"]
+
+
+def test_a_model_of_ones_own_falls_as_galileo_says(balls: Task) -> None:
+    simulator = Simulator(balls)
+    state = simulator.start(physics_state(make_env(balls)), 2)
+    rewards = simulator.rollout(state, torch.zeros(2, 20, 1), RNG).rewards
+    time = 0.006 * np.arange(1, 21)  # Euler's method falls by half a step more
+    expected = torch.from_numpy(5 - 9.81 * time * (time + 0.002) / 2)
+    torch.testing.assert_close(rewards, expected.expand(2, 1, 20), rtol=1e-9, atol=0)
+
+
+def test_a_simulation_that_mujoco_gives_up_is_worth_nan(balls: Task) -> None:
+    simulator = Simulator(balls)
+    state = simulator.start(physics_state(make_env(balls)), 3)
+    pile = state.physics[1, 1:43].reshape(6, 7)
+    pile[:, 0], pile[:, 2] = 0.0, 0.05 + 0.19 * np.arange(6)
+    rewards = simulator.rollout(state, torch.zeros(3, 4, 1), RNG).rewards[:, 0]
+    assert torch.isnan(rewards).tolist() == [[False] * 4, [True] * 4, [False] * 4]
+
+
 def test_a_simulation_that_diverged_stays_so_step_by_step() -> None:
     task = get_task("CartpoleBalance-v0")
     simulator = Simulator(task)
@@ -128,6 +187,18 @@ def test_a_simulation_that_diverged_stays_so_step_by_step() -> None:
     )
     transition = simulator.step(transition.state, torch.zeros(2, 1), RNG)
     assert torch.isnan(transition.reward).tolist() == [False, True]
+
+
+def test_a_planner_swings_the_pole_up_in_it() -> None:
+    task = get_task("CartpoleSwingup-v0")
+    env = make_env(task)
+    spec = env_spec(env)
+    spline = ActionSpline(40, spec.action_low, spec.action_high, knots=8, interpolation="linear")
+    planner = MPC(Simulator(task), ICEM(spline, ICEMConfig(num_samples=24)))
+    planner.reset(seed=0)
+    env.reset(seed=0)
+    cosines = [env.step(planner.act(physics_state(env)))[0][2] for _ in range(125)]
+    assert min(cosines[-10:]) > 0.95
 
 
 def test_a_task_without_reward_or_observe_is_refused() -> None:

@@ -24,6 +24,7 @@ def test_fingertip_is_where_mujoco_puts_it_and_the_target_in_reach() -> None:
         np.testing.assert_allclose(obs[8:], data.geom("tip").xpos[:2] - target, atol=1e-12)
         np.testing.assert_array_equal(obs[6:8], target)
         assert 0.15 <= np.linalg.norm(target) <= 0.5
+        assert model.joint("elbow").range[0] < data.qpos[1] < model.joint("elbow").range[1]
 
 
 @pytest.mark.parametrize(

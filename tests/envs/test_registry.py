@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from mpc_robot.envs import TASKS, env_spec, get_task, make_env
-from mpc_robot.errors import UnknownNameError
+from mpc_robot.errors import PlantError, UnknownNameError
 
 
 class Hover(gym.Env[Any, Any]):
@@ -56,6 +57,22 @@ def test_a_registered_environment_of_ones_own_is_a_task(hover: str) -> None:
     env.reset(seed=0)
     ends = [env.step(np.zeros(1))[2:4] for _ in range(5)]
     assert ends == [(False, False)] * 4 + [(False, True)]
+
+
+def test_nan_from_an_environment_gets_no_further(hover: str) -> None:
+    env = make_env(get_task(hover))
+    env.reset(seed=0)
+    with pytest.raises(PlantError, match=r"observation\[1\]: expected a finite number, got nan"):
+        env.step(np.array([np.nan]))
+
+
+def test_what_a_module_of_ones_own_lacks_is_not_called_a_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_robot.py").write_text("import a_library_that_is_not_there\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="a_library_that_is_not_there"):
+        get_task("my_robot:Arm-v0")
 
 
 def test_a_module_that_registers_an_environment_may_come_first() -> None:
