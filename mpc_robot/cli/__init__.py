@@ -1,1 +1,5 @@
+"""The ``mpc-robot`` command."""
 
+from mpc_robot.cli.command import main
+
+__all__ = ["main"]

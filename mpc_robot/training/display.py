@@ -44,6 +44,10 @@ class Display:
         mean, std = metrics["eval/return_mean"], metrics["eval/return_std"]
         self._console.print(f"step {env_step}: evaluation return {mean:.1f} ± {std:.1f}")
 
+    def note(self, text: str) -> None:
+        """Something worth knowing, on one line."""
+        self._console.print(text, soft_wrap=True, highlight=False)
+
     def warn(self, text: str) -> None:
         """Something is missing, but training goes on."""
         self._console.print(f"warning: {text}", style="yellow", soft_wrap=True, highlight=False)

@@ -1,0 +1,7 @@
+"""``python -m mpc_robot`` is ``mpc-robot``."""
+
+import sys
+
+from mpc_robot.cli import main
+
+sys.exit(main())

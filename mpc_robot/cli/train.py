@@ -1,0 +1,103 @@
+"""``mpc-robot train``: let an agent learn a task, or go on with a run that was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+import tyro
+from rich.console import Console
+
+from mpc_robot.agents import agent_kind
+from mpc_robot.cli.common import Command, Common, CommonOptions, Failed, Outcome, parse, peek
+from mpc_robot.envs import get_task
+from mpc_robot.training.metrics import read_metrics
+from mpc_robot.training.runs import finish_run, open_run, start_run
+from mpc_robot.training.trainer import TrainConfig, Trainer
+
+AgentConfig = TypeVar("AgentConfig")
+
+
+@dataclass(frozen=True)
+class Train(Generic[AgentConfig]):
+    """Train an agent; ``train --resume DIR`` goes on with a run that was stopped.
+
+    ``train --agent A --task T --help`` lists the agent's own settings and the task's preset.
+
+    Attributes:
+        out: folder to make; it must not hold a run yet.
+        train: what to train on what, and for how long.
+        config: settings of the agent; the default is the task's preset.
+    """
+
+    out: Path
+    train: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    config: AgentConfig
+    common: Common = field(default_factory=CommonOptions)
+
+    def __call__(self, console: Console) -> Outcome:
+        """Train from the start to the end."""
+        return _train(start_run(self.out, self.train, self.config, console))
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run from its last checkpoint, with the settings it was started with.
+
+    Attributes:
+        resume: the run's folder.
+    """
+
+    resume: Path
+    common: Common = field(default_factory=CommonOptions)
+
+    def __call__(self, console: Console) -> Outcome:
+        """Train from the last checkpoint to the end."""
+        return _train(open_run(self.resume, console))
+
+
+def parse_train(argv: Sequence[str]) -> Command:
+    """The words behind ``train``; the agent and the task decide which settings there are.
+
+    Raises:
+        UnknownNameError: if there is no such agent or task.
+    """
+    if any(word.partition("=")[0] == "--resume" for word in argv):
+        return parse("train", Resume, argv)
+    agent, task = peek(argv, "--agent"), peek(argv, "--task")
+    kind: Any = type(None)
+    preset = None
+    if agent is not None:
+        kind = agent_kind(agent).config_class
+        preset = kind() if task is None else agent_kind(agent).preset(get_task(task).name)
+    default = Train(
+        out=tyro.MISSING,
+        train=TrainConfig(agent=tyro.MISSING, task=tyro.MISSING),
+        config=preset,
+    )
+    return parse("train", Train[kind], argv, default)
+
+
+def _train(trainer: Trainer) -> Outcome:
+    """Train, leave pictures behind, and tell how it went."""
+    path = trainer.folder.path
+    try:
+        trainer.train()
+    except KeyboardInterrupt as stop:
+        step = trainer.progress.env_step
+        raise Failed(
+            f"stopped at env step {step}; go on from the last checkpoint with: "
+            f"mpc-robot train --resume {path}",
+            {"out": str(path), "env_step": step},
+        ) from stop
+    finish_run(trainer)
+    trainer.display.note(f"run written to {path}")
+    return {"out": str(path), **_last_evaluation(trainer)}
+
+
+def _last_evaluation(trainer: Trainer) -> Outcome:
+    """The run's last line of evaluation metrics."""
+    lines = read_metrics(trainer.folder.metrics)
+    return next(line for line in reversed(lines) if "eval/return_mean" in line)
