@@ -3,7 +3,7 @@
 Each formula has the environment's published constants and equals it to rounding. Where the
 environment's own observation does not determine them, ``observe`` adds or substitutes what is
 missing; such an entry comes first or last, and ``model_inputs`` leaves it out, so that a learned
-model predicts it without seeing it.
+model predicts it without seeing it. So it does with targets, which no robot's motion depends on.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ GYMNASIUM_MUJOCO = (
         terminated=inverted_double_pendulum_terminated,
         observe=inverted_double_pendulum_observe,
         fields=("qpos", "qvel", "qfrc_constraint", "site_xpos"),
-        model_inputs=tuple(range(9)),
+        model_inputs=tuple(range(8)),
     ),
     Task(
         name="Reacher-v5",
@@ -279,6 +279,7 @@ GYMNASIUM_MUJOCO = (
         terminated=never,
         observe=reacher_observe,
         fields=("qpos", "qvel", "xpos"),
+        model_inputs=(0, 1, 2, 3, 6, 7),
     ),
     Task(
         name="Pusher-v5",
@@ -288,6 +289,7 @@ GYMNASIUM_MUJOCO = (
         terminated=never,
         observe=pusher_observe,
         fields=("qpos", "qvel", "xpos"),
+        model_inputs=tuple(range(20)),
     ),
     Task(
         name="Swimmer-v5",
