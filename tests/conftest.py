@@ -1,15 +1,17 @@
-"""What several of these tests need."""
+"""What tests of several folders need: children to kill, and a learner in miniature."""
 
 import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from mpc_robot.agents import AGENTS, AgentKind
 from mpc_robot.data.replay import Experience, ReplayBuffer
 
 
@@ -64,7 +66,8 @@ class LinearController:
 class FakeAgent:
     """A learner in miniature: each bit depends on weights, counters, replay and random numbers."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, rate: float = 1e-3) -> None:
+        self.rate = rate
         self.rng = np.random.default_rng(seed)
         self.weights = self.rng.normal(size=(1, 3))
         self.moment = torch.zeros(1, 3)
@@ -86,7 +89,7 @@ class FakeAgent:
         chosen = self.rng.integers(len(self.replay), size=4)
         gradient = (seen.reward[chosen, None] * seen.observation[chosen]).mean(0)
         self.moment = 0.9 * self.moment + torch.from_numpy(gradient).float()
-        self.weights = self.weights + 1e-3 * self.moment.numpy()
+        self.weights = self.weights + self.rate * self.moment.numpy()
         return {"model/moment": float(self.moment.norm())}
 
     def controller(self) -> LinearController:
@@ -108,6 +111,23 @@ class FakeAgent:
         self.steps = state["steps"]
 
 
+@dataclass(frozen=True)
+class FakeConfig:
+    """Settings of the fake agent.
+
+    Attributes:
+        rate: of learning.
+        horizon: s, of nothing.
+    """
+
+    rate: float = 1e-3
+    horizon: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.horizon <= 0:
+            raise ValueError(f"horizon: expected a positive time in s, got {self.horizon}")
+
+
 @pytest.fixture(scope="session")
 def fake_agent() -> Callable[[int], FakeAgent]:
     """Makes a fake agent from a seed."""
@@ -115,6 +135,11 @@ def fake_agent() -> Callable[[int], FakeAgent]:
 
 
 @pytest.fixture
-def linear_controller() -> Callable[[np.ndarray[Any, Any]], LinearController]:
-    """Makes a controller for Pendulum-v1 from weights ``[1, 3]``."""
-    return LinearController
+def fake_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake agent is known by the name ``fake``; its preset for Pendulum-v1 has rate 0.002."""
+    kind = AgentKind(
+        config_class=FakeConfig,
+        preset=lambda task: FakeConfig(rate=2e-3 if task == "Pendulum-v1" else 1e-3),
+        build=lambda task, spec, config, seed: FakeAgent(seed, config.rate),
+    )
+    monkeypatch.setitem(AGENTS, "fake", kind)
