@@ -117,7 +117,7 @@ def noise_gain(length: int, beta: float) -> Tensor:
     return amplitude[:, None].float()
 
 
-def colored_noise(shape: tuple[int, int, int], gain: Tensor, rng: torch.Generator) -> Tensor:
+def colored_noise(shape: tuple[int, ...], gain: Tensor, rng: torch.Generator) -> Tensor:
     """Gaussian noise ``[N, K, A]`` of unit variance, coloured along K by ``noise_gain``."""
     num, length, dim = shape
     white = torch.randn(num, len(gain), dim, dtype=torch.complex64, generator=rng)

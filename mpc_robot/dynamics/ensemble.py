@@ -142,7 +142,7 @@ class ProbabilisticEnsemble(nn.Module):
         termination where that is learned.
         """
         mean, log_variance, logit = self.heads(features)
-        error = self.target_normalizer(targets) - mean
+        error: Tensor = self.target_normalizer(targets) - mean
         gaussian = 0.5 * (error**2 * torch.exp(-log_variance) + log_variance).mean(dim=(1, 2))
         if self.task.terminated is not None:
             return gaussian
@@ -151,7 +151,7 @@ class ProbabilisticEnsemble(nn.Module):
 
     def squared_error(self, features: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error of each member's mean ``[M]``, in units of the targets' spread."""
-        error = self.target_normalizer(targets) - self.heads(features)[0]
+        error: Tensor = self.target_normalizer(targets) - self.heads(features)[0]
         return (error**2).mean(dim=(1, 2))
 
     def heads(
