@@ -79,7 +79,7 @@ class ReplayBuffer:
         return {name: getattr(self.all(), name) for name in self._COLUMNS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Hold exactly what ``state_dict`` returned.
+        """Hold what ``state_dict`` returned, or the newest of it if that is beyond capacity.
 
         Raises:
             ValueError: if a column's shape does not fit this buffer.
@@ -89,9 +89,10 @@ class ReplayBuffer:
             if expected != got:
                 raise ValueError(f"replay {name}: expected rows of shape {expected}, got {got}")
         self._data = {
-            name: np.array(state[name], dtype=self._data[name].dtype) for name in self._COLUMNS
+            name: np.array(state[name][-self.capacity :], dtype=self._data[name].dtype)
+            for name in self._COLUMNS
         }
-        self._start, self._size = 0, len(state["reward"])
+        self._start, self._size = 0, self._allocated
 
     @property
     def _allocated(self) -> int:
