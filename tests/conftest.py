@@ -1,7 +1,6 @@
 """What tests of several folders need: children to kill, and a learner in miniature."""
 
 import os
-import random
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,10 +15,10 @@ from mpc_robot.agents import AGENTS, AgentKind
 from mpc_robot.data.replay import Experience, ReplayBuffer
 
 
-def global_random_states() -> tuple[object, bytes, int, bytes]:
-    """The states that no result may depend on: Python's, NumPy's and torch's."""
+def global_random_states() -> tuple[bytes, int, bytes]:
+    """The states that no result may depend on: NumPy's and torch's."""
     _, keys, position, *_ = np.random.get_state()
-    return random.getstate(), keys.tobytes(), position, torch.get_rng_state().numpy().tobytes()
+    return keys.tobytes(), position, torch.get_rng_state().numpy().tobytes()
 
 
 @pytest.fixture(autouse=True)
