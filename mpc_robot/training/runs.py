@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from contextlib import closing
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,9 @@ from mpc_robot.envs import env_spec, get_task, make_env
 from mpc_robot.errors import CheckpointError
 from mpc_robot.training.config import from_json, to_json
 from mpc_robot.training.display import Display
-from mpc_robot.training.evaluation import evaluate
+from mpc_robot.training.evaluation import Evaluation, evaluate
 from mpc_robot.training.learning_curve import plot_learning_curve
 from mpc_robot.training.run_folder import RunFolder
-from mpc_robot.training.seeding import EXHIBITION, derive_seed
 from mpc_robot.training.trainer import TrainConfig, Trainer
 from mpc_robot.training.video import RenderingUnavailable
 
@@ -65,15 +65,27 @@ def open_run(path: Path, console: Console = SILENT) -> Trainer:
 
 
 def finish_run(trainer: Trainer) -> None:
-    """Draw the learning curve and record a video of the final controller."""
+    """Leave what a person wants to see: the learning curve and a video."""
     folder, config = trainer.folder, trainer.config
     title = f"{config.agent} on {config.task}, seed {config.seed}"
     plot_learning_curve(folder.metrics, folder.learning_curve, title, config.oracle_return)
+    _filmed_evaluation(trainer)
+
+
+def _filmed_evaluation(trainer: Trainer) -> Evaluation:
+    """The last evaluation once more, its first episode filmed where that is possible."""
+    perform = partial(
+        evaluate,
+        trainer.task,
+        trainer.agent.controller(),
+        trainer.config.eval_episodes,
+        trainer.evaluation_seed,
+    )
     try:
-        seed = derive_seed(config.seed, EXHIBITION)
-        evaluate(trainer.task, trainer.agent.controller(), 1, seed, video=folder.video)
+        return perform(video=trainer.folder.video)
     except RenderingUnavailable as error:
         trainer.display.warn(f"no video: {error}")
+        return perform()
 
 
 def versions() -> dict[str, str]:

@@ -6,8 +6,7 @@ import numpy as np
 
 TRAINING = 0
 EVALUATION = 1
-EXHIBITION = 2
-"""Streams that never share a seed: training episodes, evaluations, the video at the end."""
+"""Streams that never share a seed: training episodes and evaluations."""
 
 
 def derive_seed(seed: int, *path: int) -> int:

@@ -18,7 +18,7 @@ from mpc_robot.envs import Task, make_env
 from mpc_robot.errors import CheckpointError
 from mpc_robot.training import checkpoint
 from mpc_robot.training.display import Display
-from mpc_robot.training.evaluation import Evaluation, evaluate
+from mpc_robot.training.evaluation import evaluate
 from mpc_robot.training.metrics import TIME, MetricsLog
 from mpc_robot.training.run_folder import RunFolder
 from mpc_robot.training.seeding import EVALUATION, TRAINING, derive_seed
@@ -112,25 +112,29 @@ class Trainer:
         self.agent.load_state_dict(agent_state)
         self.progress = progress
 
-    def train(self) -> Evaluation | None:
-        """Train to the end; the last evaluation, or None if all steps were taken before.
+    @property
+    def evaluation_seed(self) -> int:
+        """Seed of an evaluation now; no other evaluation of the run has the same episodes."""
+        return derive_seed(self.config.seed, EVALUATION, self.progress.env_step)
+
+    def train(self) -> None:
+        """Train to the end.
 
         Raises:
             PlantError: if the environment reports NaN; the last checkpoint is intact.
         """
-        progress, evaluation = self.progress, None
+        progress = self.progress
         log = self.folder.open_metrics(progress.metrics_offset, progress.env_step)
         with closing(make_env(self.task)) as env, log, self.display:
             while progress.env_step < self.config.steps:
                 before, started = progress.env_step, time.perf_counter()
                 self._train_episode(env, log)
                 if self._due(self.config.eval_every, before):
-                    evaluation = self._evaluate(log)
+                    self._evaluate(log)
                 progress.wall_s += time.perf_counter() - started
                 if self._due(self.config.checkpoint_every, before):
                     progress.metrics_offset = log.sync()
                     self.save()
-        return evaluation
 
     def _due(self, every: int, before: int) -> bool:
         """Whether a multiple of ``every``, or the end, was reached since env step ``before``."""
@@ -170,12 +174,13 @@ class Trainer:
         log.log(self.progress.env_step, metrics)
         self.display.episode(self.progress.env_step, metrics)
 
-    def _evaluate(self, log: MetricsLog) -> Evaluation:
-        """Evaluate what has been learned, on episodes that no other evaluation has seen."""
+    def _evaluate(self, log: MetricsLog) -> None:
+        """Evaluate what has been learned, and its line of metrics."""
         env_step = self.progress.env_step
-        seed = derive_seed(self.config.seed, EVALUATION, env_step)
         controller = self.agent.controller()
-        evaluation = evaluate(self.task, controller, self.config.eval_episodes, seed)
+        evaluation = evaluate(
+            self.task, controller, self.config.eval_episodes, self.evaluation_seed
+        )
         metrics = {
             "eval/return_mean": evaluation.mean,
             "eval/return_std": evaluation.std,
@@ -186,7 +191,6 @@ class Trainer:
         }
         log.log(env_step, metrics)
         self.display.evaluation(env_step, metrics)
-        return evaluation
 
     def _about(self) -> dict[str, Any]:
         """What a checkpoint must be of to be ours."""

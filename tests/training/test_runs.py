@@ -41,7 +41,9 @@ def test_a_run_can_be_opened_before_its_first_step(tmp_path: Path) -> None:
 def test_a_finished_run_is_opened_with_all_it_has_learned(run: Path) -> None:
     opened = open_run(run)
     assert opened.progress.env_step == 400 and opened.agent.steps == 400  # type: ignore[attr-defined]
-    assert opened.train() is None
+    before = (run / "metrics.jsonl").read_bytes()
+    opened.train()
+    assert (run / "metrics.jsonl").read_bytes() == before
 
 
 def test_the_folder_says_what_was_run(run: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from mpc_robot.envs import get_task
+from mpc_robot.agents import PETS, PETSConfig
+from mpc_robot.controllers import RandomShootingConfig
+from mpc_robot.dynamics.ensemble import EnsembleConfig
+from mpc_robot.dynamics.ensemble_fit import FitConfig
+from mpc_robot.envs import env_spec, get_task, make_env
 from mpc_robot.errors import CheckpointError, PlantError, RunExistsError
 from mpc_robot.training import checkpoint
 from mpc_robot.training.display import Display
@@ -58,9 +63,9 @@ def exact_metrics(path: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if not k.startswith(TIME)} for line in lines]
 
 
-def exact_state(path: Path) -> bytes:
+def exact_state(path: Path, config: TrainConfig = CONFIG) -> bytes:
     """Everything in the final checkpoint but the clock, as bytes."""
-    state = checkpoint.load(path / "checkpoint", {"task": CONFIG.task, "agent": CONFIG.agent})
+    state = checkpoint.load(path / "checkpoint", {"task": config.task, "agent": config.agent})
     for clock in ("wall_s", "metrics_offset"):  # the clock's digits decide the length of lines
         del state["progress"][clock]
     return b"".join(checkpoint._encode(state).values())
@@ -129,6 +134,48 @@ def test_killed_at_random_moments_and_resumed(
     assert kills >= 3
     assert exact_metrics(broken) == exact_metrics(unbroken)
     assert exact_state(broken) == exact_state(unbroken)
+
+
+PETS_CONFIG = TrainConfig(
+    agent="pets",
+    task="CartpoleBalance-v0",
+    steps=1500,
+    eval_every=500,
+    eval_episodes=1,
+    checkpoint_every=500,
+)
+
+
+def tiny_pets(seed: int) -> PETS:
+    config = PETSConfig(
+        ensemble=EnsembleConfig(members=2, elites=2, hidden=8, layers=1, particles=2),
+        fit=FitConfig(max_epochs=2),
+        optimizer=RandomShootingConfig(num_samples=4),
+        horizon=0.1,
+        warmup_steps=300,
+        fit_every=200,
+    )
+    task = get_task(PETS_CONFIG.task)
+    return PETS(task, env_spec(make_env(task)), config, seed)
+
+
+def test_pets_killed_at_random_moments_and_resumed(
+    tmp_path: Path, killed_after: Callable[[float, Callable[[], None]], int]
+) -> None:
+    rng, broken, unbroken = np.random.default_rng(0), tmp_path / "broken", tmp_path / "unbroken"
+    started = time.perf_counter()
+    start_or_resume(unbroken, tiny_pets, PETS_CONFIG)
+    length = time.perf_counter() - started
+    statuses = [
+        killed_after(
+            rng.uniform(0.3, 0.8) * length, lambda: start_or_resume(broken, tiny_pets, PETS_CONFIG)
+        )
+        for _ in range(3)
+    ]
+    start_or_resume(broken, tiny_pets, PETS_CONFIG)
+    assert signal.SIGKILL in statuses
+    assert exact_metrics(broken) == exact_metrics(unbroken)
+    assert exact_state(broken, PETS_CONFIG) == exact_state(unbroken, PETS_CONFIG)
 
 
 @pytest.mark.parametrize(
