@@ -40,7 +40,7 @@ class OpenLoopError:
         entries: distance of the particles' mean from the truth ``[S, K, D]``; inf where the model
             diverged.
         unchanged: the same, had one predicted that nothing changes ``[S, K, D]``.
-        spread: standard deviation of the particles ``[S, K, D]``.
+        spread: standard deviation of the particles ``[S, K, D]``; inf where the model diverged.
         scale: what one standard deviation is ``[D]``, in the entry's own units.
     """
 
@@ -87,7 +87,8 @@ class Calibration:
     @property
     def error(self) -> Floats:
         """Expected calibration error ``[O]``: mean distance of observed from predicted shares."""
-        return np.abs(self.observed - LEVELS[:, None]).mean(axis=0)
+        error: Floats = np.abs(self.observed - LEVELS[:, None]).mean(axis=0)
+        return error
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Ranking:
     @property
     def correlation(self) -> float:
         """Spearman's rank correlation in [-1, 1]; NaN where either never varies."""
-        if np.ptp(self.uncertainty) == 0.0 or np.ptp(self.error) == 0.0:
+        if min(len(np.unique(self.uncertainty)), len(np.unique(self.error))) < 2:
             return float("nan")
         return float(spearmanr(self.uncertainty, self.error).statistic)
 
@@ -137,7 +138,7 @@ def open_loop_error(
     return OpenLoopError(
         entries=_error(predicted, truth[:, 1:], scale),
         unchanged=_error(truth[:, :1], truth[:, 1:], scale),
-        spread=spread / scale,
+        spread=np.where(np.isfinite(spread), spread, np.inf) / scale,
         scale=scale,
     )
 
@@ -178,19 +179,23 @@ def ranking_after(predictions: OpenLoopError, step: int) -> Ranking:
 
 def entry_scale(episodes: Sequence[Episode]) -> Floats:
     """Standard deviation of each observation entry ``[D]``; 1 for one that never varies."""
-    std = np.concatenate([episode.observations for episode in episodes]).std(axis=0)
-    return np.where(std > 0.0, std, 1.0)
+    seen = np.concatenate([episode.observations for episode in episodes])
+    std = seen.std(axis=0)
+    constant = std <= 1e-8 * (1.0 + np.abs(seen.mean(axis=0)))  # rounding leaves a little
+    return np.where(constant, 1.0, std)
 
 
 def root_mean_square(values: Floats) -> Floats:
     """Over the last axis."""
-    return np.sqrt((values**2).mean(axis=-1))
+    root: Floats = np.sqrt((values**2).mean(axis=-1))
+    return root
 
 
 def over_starts(values: Floats, share: float) -> Floats:
     """The value of ``values[S, ...]`` that this share of starts does not exceed ``[...]``."""
     # An observed value, never between two: one of them may be infinite.
-    return np.quantile(values, share, axis=0, method="higher")
+    quantile: Floats = np.quantile(values, share, axis=0, method="higher")
+    return quantile
 
 
 def _draw_starts(

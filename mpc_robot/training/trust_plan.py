@@ -23,8 +23,8 @@ class Rehearsal:
 
     Attributes:
         evaluation: what happened.
-        expected: return that each plan promised over its horizon ``[n]``; of the n steps whose
-            horizon lies within the episode.
+        expected: return that each plan promised over its horizon, without any terminal value
+            ``[n]``; of the n steps whose horizon lies within the episode.
         realised: return over the same horizon that was then earned, planning anew at each step
             ``[n]``.
     """
@@ -100,17 +100,21 @@ def earned(episode: Episode, horizon: int, discount: float) -> Floats:
     if len(rewards) < horizon:
         return np.empty(0)
     windows = np.lib.stride_tricks.sliding_window_view(rewards, horizon)
-    return windows @ discount ** np.arange(horizon)
+    returns: Floats = windows @ discount ** np.arange(horizon)
+    return returns
 
 
 def oracle(task: Task, planner: MPC) -> MPC:
-    """The same planner with the same horizon, but planning with the simulator itself.
+    """The same search, horizon and terminal value, but planning with the simulator itself.
 
     Raises:
         ValueError: if the task lacks what a simulator needs.
         TypeError: if its environment is not simulated by MuJoCo.
     """
-    return MPC(Simulator(task), planner.optimizer, planner.discount, planner.terminal_value)
+    value = planner.terminal_value
+    # A learned value takes float32; the simulator answers in float64.
+    worth = None if value is None else lambda last: value(last.float())
+    return MPC(Simulator(task), planner.optimizer, planner.discount, worth)
 
 
 def planning_steps(planner: MPC) -> int:
