@@ -18,6 +18,7 @@ from mpc_robot.training.config import from_json, to_json
 from mpc_robot.training.display import Display
 from mpc_robot.training.evaluation import Evaluation, evaluate
 from mpc_robot.training.learning_curve import plot_learning_curve
+from mpc_robot.training.report import write_report
 from mpc_robot.training.run_folder import RunFolder
 from mpc_robot.training.trainer import TrainConfig, Trainer
 from mpc_robot.training.video import RenderingUnavailable
@@ -65,11 +66,12 @@ def open_run(path: Path, console: Console = SILENT) -> Trainer:
 
 
 def finish_run(trainer: Trainer) -> None:
-    """Leave what a person wants to see: the learning curve and a video."""
+    """Leave what a person wants to see: the learning curve, a video and the trust report."""
     folder, config = trainer.folder, trainer.config
     title = f"{config.agent} on {config.task}, seed {config.seed}"
     plot_learning_curve(folder.metrics, folder.learning_curve, title, config.oracle_return)
-    _filmed_evaluation(trainer)
+    evaluation = _filmed_evaluation(trainer)
+    write_report(folder, trainer.task, trainer.agent, evaluation, trainer.evaluation_seed)
 
 
 def _filmed_evaluation(trainer: Trainer) -> Evaluation:

@@ -109,6 +109,7 @@ def test_finishing_leaves_a_curve_and_without_rendering_a_warning(
     monkeypatch.setattr(video, "make_env", no_screen)
     finish_run(open_run(run, Console()))
     assert (run / "learning_curve.png").stat().st_size > 1000
+    assert (run / "report.md").exists()
     assert not (run / "video.mp4").exists()
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("warning: no video: Pendulum-v1 can not be rendered here")
