@@ -107,6 +107,7 @@ def _model(trust: Trust, model: ModelTrust) -> dict[str, Any]:
             "entry_median": over_starts(errors.entries, 0.5),
         },
         "calibration": {
+            "outputs": list(model.calibration.names),
             "levels": LEVELS,
             "observed": model.calibration.observed,
             "expected_calibration_error": model.calibration.error,

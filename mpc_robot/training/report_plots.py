@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from mpc_robot.training.trust_model import (
     Calibration,
     OpenLoopError,
     Ranking,
+    entry_names,
     over_starts,
     root_mean_square,
 )
@@ -57,7 +59,8 @@ def plot_open_loop(
     left.axvline(trusted, color=RED, linestyle="--", label=f"trusted for {trusted:.2f} s")
     left.set(title="All entries", ylabel="error, standard deviations")
     medians = over_starts(errors.entries, 0.5)
-    _highlighted(right, time, medians, medians[min(horizon, len(time)) - 1])
+    names, badness = entry_names(len(errors.scale)), medians[min(horizon, len(time)) - 1]
+    _highlighted(right, time, medians, badness, names)
     right.set(title="Each entry (median)", ylabel="error, standard deviations")
     for axes in (left, right):
         axes.axvline(dt * horizon, color="black", linestyle="-.", label="planner's horizon")
@@ -69,7 +72,7 @@ def plot_calibration(found: Calibration, picture: Path) -> None:
     """Predicted quantiles against how often the truth lay below them, for each output."""
     figure, (axes,) = _figure(1)
     axes.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="right")
-    _highlighted(axes, LEVELS, found.observed, found.error)
+    _highlighted(axes, LEVELS, found.observed, found.error, found.names)
     axes.plot(LEVELS, found.observed.mean(axis=1), color="black", linewidth=2, label="all together")
     axes.set(
         title="Flatter than the dashes: over-confident\nsteeper: under-confident, shifted: biased",
@@ -135,13 +138,15 @@ def _quantiles(axes: Axes, time: Floats, values: Floats, colour: str, name: str)
     axes.fill_between(time, median, most, color=colour, alpha=0.2, linewidth=0)
 
 
-def _highlighted(axes: Axes, x: Floats, curves: Floats, badness: Floats) -> None:
+def _highlighted(
+    axes: Axes, x: Floats, curves: Floats, badness: Floats, names: Sequence[str]
+) -> None:
     """Curves ``[len(x), D]``: the worst in colour, the others thin and grey behind them."""
     order = np.argsort(-badness, kind="stable")
     shown = order[: len(HIGHLIGHTS)]
     axes.plot(x, curves[:, order[len(HIGHLIGHTS) :]], color=GREY, alpha=0.4, linewidth=0.8)
     for entry, colour in zip(shown, HIGHLIGHTS, strict=False):
-        axes.plot(x, curves[:, entry], color=colour, label=f"entry {entry}")
+        axes.plot(x, curves[:, entry], color=colour, label=names[entry])
 
 
 def _scatter(axes: Axes, ranking: Ranking, title: str, uncertainty: str) -> None:

@@ -188,7 +188,6 @@ def _entry_table(trust: Trust, model: ModelTrust) -> str:
 def _calibration(model: ModelTrust) -> str:
     found = model.calibration
     error, worst = found.error.mean(), int(found.outside.argmax())
-    reward = worst == len(model.open_loop.scale)
     return f"""## 2. Does the model know how sure it may be?
 
 ![observed share against predicted quantile](report_calibration.png)
@@ -200,8 +199,7 @@ says “this lies below with a chance of 30 %”, it should be so in 30 % of the
   perfect, 0.5 the worst there is.
 - *Outside the 90 % interval* were {found.outside.mean():.0%} of all values; 10 % would be right,
   and more means that reality surprises the model more often than it admits.
-- Most often outside was {"the reward" if reward else f"entry {worst}"}:
-  {found.outside[worst]:.0%} of its values."""
+- Most often outside was {found.names[worst]}: {found.outside[worst]:.0%} of its values."""
 
 
 def _disagreement(trust: Trust, model: ModelTrust) -> str:

@@ -75,12 +75,14 @@ class Calibration:
     """Whether what the model calls a p-quantile is exceeded as often as that.
 
     Attributes:
+        names: what the O outputs are: entries of the observation, then the reward if learned.
         observed: share of true one-step outcomes below the predicted quantile of each of
-            ``LEVELS`` ``[L, O]``; the outputs are the observation, then the reward if learned.
+            ``LEVELS`` ``[L, O]``.
         outside: share of outcomes outside the central 90 % interval ``[O]``; 0.1 is right, more
             is over-confident.
     """
 
+    names: tuple[str, ...]
     observed: Floats
     outside: Floats
 
@@ -150,12 +152,14 @@ def calibration(model: ProbabilisticEnsemble, episodes: Sequence[Episode]) -> Ca
     """
     answers = _answers(model, episodes)
     outcome = np.concatenate([episode.observations[1:] for episode in episodes])
+    names = entry_names(outcome.shape[1])
     if model.task.reward is None:
         rewards = np.concatenate([episode.rewards for episode in episodes])
-        outcome = np.column_stack([outcome, rewards])
+        outcome, names = np.column_stack([outcome, rewards]), (*names, "reward")
     mean, std = answers.mean.double().numpy(), answers.variance.double().sqrt().numpy()
     quantile = ndtr((outcome - mean) / std).mean(axis=0)
     return Calibration(
+        names=names,
         observed=np.stack([(quantile <= level).mean(axis=0) for level in LEVELS]),
         outside=(np.abs(quantile - 0.5) > 0.45).mean(axis=0),
     )
@@ -183,6 +187,11 @@ def entry_scale(episodes: Sequence[Episode]) -> Floats:
     std = seen.std(axis=0)
     constant = std <= 1e-8 * (1.0 + np.abs(seen.mean(axis=0)))  # rounding leaves a little
     return np.where(constant, 1.0, std)
+
+
+def entry_names(dim: int) -> tuple[str, ...]:
+    """What to call the entries of an observation, which has no better names."""
+    return tuple(f"entry {i}" for i in range(dim))
 
 
 def root_mean_square(values: Floats) -> Floats:

@@ -212,6 +212,7 @@ def test_a_learned_reward_is_calibrated_too() -> None:
     outputs = np.column_stack([SWAY, np.zeros(3)])
     model = linear_model([outputs], std=0.1, learned_reward=True)
     found = calibration(model, [dataclasses.replace(episode, rewards=rewards)])
+    assert found.names == ("entry 0", "entry 1", "reward")
     assert found.outside[:2] == pytest.approx([0.1, 0.1], abs=0.02)
     assert found.outside[2] == pytest.approx(2 * norm.cdf(-0.1645), abs=0.02)
 
