@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from mpc_robot.agents.base import Metrics
+from mpc_robot.agents.value import ValueConfig, ValueFunction
 from mpc_robot.controllers.icem import ICEMConfig
 from mpc_robot.controllers.mpc import MPC
 from mpc_robot.controllers.optimizers import OptimizerConfig, make_optimizer
@@ -39,6 +40,7 @@ class PETSConfig:
         knots: free actions of a plan, spread over the horizon [one per step].
         interpolation: what happens between knots [none].
         discount: of rewards per control step [1].
+        value: closes the horizon with a learned value function; None for nothing [none].
         warmup_steps: random steps before the first fit [one episode].
         warmup_hold: steps for which a random action of the warm-up is held [1].
         fit_every: env steps between fits [one episode].
@@ -51,6 +53,7 @@ class PETSConfig:
     knots: int | None = None
     interpolation: Interpolation = "zero"
     discount: float = 1.0
+    value: ValueConfig | None = None
     warmup_steps: int = 200
     warmup_hold: int = 1
     fit_every: int = 200
@@ -77,6 +80,9 @@ class PETS:
         self.task, self.spec, self.config = task, spec, config
         self.rng = torch.Generator().manual_seed(seed)
         self.model = ProbabilisticEnsemble(task, spec, config.ensemble, self.rng)
+        self.value = (
+            ValueFunction(spec, config.discount, config.value, self.rng) if config.value else None
+        )
         self.replay = ReplayBuffer(spec.observation_dim, spec.action_dim)
         self.steps = 0
         self._warmup_action = np.zeros(spec.action_dim)
@@ -101,7 +107,9 @@ class PETS:
         since = self.steps - self.config.warmup_steps
         if since < 0 or since % self.config.fit_every:
             return {}
-        return fit(self.model, self.replay.all(), self.config.fit, self.rng)
+        data = self.replay.all()
+        metrics = fit(self.model, data, self.config.fit, self.rng)
+        return metrics if self.value is None else metrics | self.value.fit(data, self.rng)
 
     def controller(self) -> MPC:
         """MPC over the model as it is now and will become, with a plan of its own."""
@@ -114,12 +122,13 @@ class PETS:
             self.config.interpolation,
         )
         optimizer = make_optimizer(spline, self.config.optimizer)
-        return MPC(self.model, optimizer, self.config.discount)
+        return MPC(self.model, optimizer, self.config.discount, self.value)
 
     def state_dict(self) -> dict[str, Any]:
         """Model, replay, counters and random state, as of the end of an episode."""
         return {
             "model": dict(self.model.state_dict()),
+            "value": {} if self.value is None else dict(self.value.state_dict()),
             "replay": self.replay.state_dict(),
             "rng": self.rng.get_state(),
             "steps": self.steps,
@@ -135,6 +144,8 @@ class PETS:
         """
         try:
             self.model.load_state_dict(state["model"])
+            if self.value is not None:
+                self.value.load_state_dict(state["value"])
             self.replay.load_state_dict(state["replay"])
             self.rng.set_state(state["rng"])
             self.steps = state["steps"]

@@ -3,24 +3,51 @@
 from __future__ import annotations
 
 from mpc_robot.agents.pets import PETSConfig
+from mpc_robot.agents.value import ValueConfig
 from mpc_robot.controllers.icem import ICEMConfig
 from mpc_robot.dynamics.ensemble import EnsembleConfig
 from mpc_robot.dynamics.ensemble_fit import FitConfig
 
 _SMALL = EnsembleConfig(hidden=128, layers=2)
+_QUICK = FitConfig(max_epochs=40)
+
 _CARTPOLE = PETSConfig(
     ensemble=_SMALL,
-    fit=FitConfig(max_epochs=40),
-    optimizer=ICEMConfig(num_samples=32),
-    horizon=1.2,
+    fit=_QUICK,
+    optimizer=ICEMConfig(num_samples=40),
+    horizon=1.0,
     warmup_steps=200,
     warmup_hold=4,
+    fit_every=50,
+)
+_REACHER = PETSConfig(
+    ensemble=_SMALL,
+    fit=_QUICK,
+    optimizer=ICEMConfig(num_samples=32),
+    horizon=0.4,
+    warmup_steps=200,
+    warmup_hold=2,
     fit_every=100,
+)
+# A reward for staying up does not say that the cart runs out of rail: the value function does.
+_INVERTED_PENDULUM = PETSConfig(
+    ensemble=_SMALL,
+    fit=_QUICK,
+    optimizer=ICEMConfig(num_samples=40, noise_beta=1.0),
+    horizon=0.6,
+    discount=0.99,
+    value=ValueConfig(),
+    warmup_steps=100,
+    fit_every=50,
 )
 
 PRESETS: dict[str, PETSConfig] = {
     "CartpoleSwingup-v0": _CARTPOLE,
     "CartpoleBalance-v0": _CARTPOLE,
+    "ReacherTwoLink-v0": _REACHER,
+    "InvertedPendulum-v5": _INVERTED_PENDULUM,
+    "InvertedDoublePendulum-v5": _INVERTED_PENDULUM,
+    "Reacher-v5": _REACHER,
 }
 
 

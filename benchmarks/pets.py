@@ -1,0 +1,159 @@
+"""How many real steps does PETS need? Learn each task from several seeds, beside an oracle.
+
+``python benchmarks/pets.py oracle`` measures a planner that is given the true dynamics, then
+``python benchmarks/pets.py learn`` trains. Both skip what is done and go on with what was stopped;
+split the work over processes with ``--tasks`` and ``--seeds``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from common import RESULTS, ROOT, about, write_result
+from rich.console import Console
+
+from mpc_robot.agents.pets_presets import pets_preset
+from mpc_robot.controllers import ICEM, MPC, ActionSpline, ICEMConfig
+from mpc_robot.dynamics.simulator import Simulator
+from mpc_robot.envs import env_spec, get_task, make_env
+from mpc_robot.training.config import to_json
+from mpc_robot.training.evaluation import evaluate
+from mpc_robot.training.metrics import TIME, read_metrics
+from mpc_robot.training.runs import open_run, start_run
+from mpc_robot.training.trainer import TrainConfig, Trainer
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is asked of one task.
+
+    Attributes:
+        share: of the oracle's return that counts as learned, or None if ``target`` says it.
+        target: return that counts as learned, or None if ``share`` says it.
+        limit: env steps within which the median seed shall get there.
+        steps: env steps of a run.
+        eval_every: env steps between evaluations.
+        eval_episodes: episodes of an evaluation.
+    """
+
+    share: float | None
+    target: float | None
+    limit: int
+    steps: int
+    eval_every: int
+    eval_episodes: int
+
+
+STUDIES = {
+    "CartpoleSwingup-v0": Study(0.9, None, 2_500, 3_000, 500, 2),
+    "CartpoleBalance-v0": Study(0.95, None, 500, 1_500, 500, 2),
+    "InvertedPendulum-v5": Study(None, 950.0, 1_500, 2_000, 250, 3),
+    "Reacher-v5": Study(None, -5.0, 5_000, 5_000, 500, 20),
+    "InvertedDoublePendulum-v5": Study(None, 9_000.0, 10_000, 10_000, 1_000, 3),
+}
+ORACLE_OF = {"CartpoleSwingup-v0": 3, "CartpoleBalance-v0": 3, "Reacher-v5": 20}
+"""Tasks whose reward alone tells a planner with the true dynamics what to do; episodes."""
+ORACLE = ICEMConfig(num_samples=120, iterations=4, num_elites=12)
+
+
+def oracle(tasks: tuple[str, ...] = tuple(ORACLE_OF)) -> None:
+    """Return of the preset's planner at several times its budget, in the simulator itself."""
+    for name in tasks:
+        path = RESULTS / "oracle" / f"{name}.json"
+        if path.exists():
+            continue
+        task, config = get_task(name), dataclasses.replace(pets_preset(name), optimizer=ORACLE)
+        with closing(make_env(task)) as env:
+            spec = env_spec(env)
+        spline = ActionSpline(
+            round(config.horizon / spec.dt),
+            spec.action_low,
+            spec.action_high,
+            config.knots,
+            config.interpolation,
+        )
+        planner = MPC(Simulator(task, threads=1), ICEM(spline, ORACLE), config.discount)
+        found = evaluate(task, planner, ORACLE_OF[name], seed=0)
+        result = {
+            **about("oracle"),
+            "task": name,
+            "seed": 0,
+            "config": {"horizon": config.horizon, "optimizer": to_json(ORACLE)},
+            "returns": found.returns.tolist(),
+            "oracle_return": found.mean,
+            "wall_s": found.wall_s,
+        }
+        write_result(path, result)
+        print(f"{name}: oracle {found.mean:.2f} ± {found.std:.2f} in {found.wall_s:.0f} s")
+
+
+def learn(
+    tasks: tuple[str, ...] = tuple(STUDIES),
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
+    runs: Path = ROOT / "runs" / "pets",
+) -> None:
+    """Train each task from each seed and write the learning curves; goes on where it stopped."""
+    for name in tasks:
+        for seed in seeds:
+            trainer = _open_or_start(runs / name / f"seed-{seed}", name, seed)
+            trainer.train()
+            result = learning_result(trainer)
+            write_result(RESULTS / "pets" / f"{name}-seed-{seed}.json", result)
+            print(f"{name} seed {seed}: {result['return_mean']}")
+
+
+def learning_result(trainer: Trainer) -> dict[str, Any]:
+    """A learning run in the form that every sample-efficiency result has."""
+    config = trainer.config
+    rows = read_metrics(trainer.folder.metrics)
+    wall_s = {row["env_step"]: row[TIME + "wall_s"] for row in rows if "train/return" in row}
+    lines = [row for row in rows if "eval/return_mean" in row]
+    return {
+        **about("sample_efficiency"),
+        "task": config.task,
+        "agent": config.agent,
+        "preset": config.task,
+        "seed": config.seed,
+        "config": trainer.folder.read_config()["agent"],
+        "episodes": config.eval_episodes,
+        "env_steps": [row["env_step"] for row in lines],
+        "return_mean": [row["eval/return_mean"] for row in lines],
+        "return_std": [row["eval/return_std"] for row in lines],
+        "wall_s": [wall_s[row["env_step"]] for row in lines],
+        "oracle_return": oracle_return(config.task),
+    }
+
+
+def oracle_return(task: str) -> float | None:
+    """What ``oracle`` measured for a task, None if it has not."""
+    path = RESULTS / "oracle" / f"{task}.json"
+    return float(json.loads(path.read_text())["oracle_return"]) if path.exists() else None
+
+
+def _open_or_start(folder: Path, task: str, seed: int) -> Trainer:
+    if (folder / "config.json").exists():
+        return open_run(folder)
+    study = STUDIES[task]
+    config = TrainConfig(
+        agent="pets",
+        task=task,
+        seed=seed,
+        steps=study.steps,
+        eval_every=study.eval_every,
+        eval_episodes=study.eval_episodes,
+        checkpoint_every=study.eval_every,
+        oracle_return=oracle_return(task),
+    )
+    return start_run(folder, config, pets_preset(task), Console())
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    tyro.extras.subcommand_cli_from_dict({"oracle": oracle, "learn": learn})

@@ -1,0 +1,181 @@
+"""Make the tables and plots of README and docs from ``benchmarks/results``; ``--check`` compares.
+
+Tables stand between ``<!-- results: NAME -->`` and ``<!-- end -->`` and are written anew. A plot
+carries the digest of the results that it was drawn from, which is what ``--check`` looks at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tyro
+from common import RESULTS, ROOT
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pets import STUDIES, Study
+from PIL import Image
+
+Result = dict[str, Any]
+DIGEST = "Results-SHA256"
+PAGES = (ROOT / "README.md",)
+PLOTS = ROOT / "docs" / "results"
+
+
+def load(benchmark: str) -> list[Result]:
+    """All results of one benchmark, by file name."""
+    return [json.loads(path.read_text()) for path in sorted((RESULTS / benchmark).glob("*.json"))]
+
+
+# PETS ---------------------------------------------------------------------------------------------
+
+
+def goal(study: Study, result: Result) -> float:
+    """The return that counts as learned."""
+    return study.target if study.share is None else study.share * result["oracle_return"]
+
+
+def steps_to(result: Result, wanted: float) -> int | None:
+    """First evaluated env step whose mean return reaches ``wanted``, None if it never does."""
+    pairs = zip(result["env_steps"], result["return_mean"], strict=True)
+    return next((step for step, mean in pairs if mean >= wanted), None)
+
+
+def pets_table() -> str:
+    """Env steps that PETS needs on each task: median and worst seed, beside what was asked."""
+    rows = [
+        "| task | learned at a return of | env steps, median seed | worst seed | asked "
+        "| return at the end, median | true dynamics |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for task, study in STUDIES.items():
+        results = [result for result in load("pets") if result["task"] == task]
+        if results:
+            rows.append(_pets_row(task, study, results))
+    return "\n".join(rows)
+
+
+def _pets_row(task: str, study: Study, results: Sequence[Result]) -> str:
+    wanted, oracle = goal(study, results[0]), results[0]["oracle_return"]
+    reached = [steps_to(result, wanted) for result in results]
+    ordered = sorted(reached, key=lambda step: float("inf") if step is None else step)
+    share = "" if study.share is None else f" ({study.share:.0%} of true dynamics)"
+    last = statistics.median(result["return_mean"][-1] for result in results)
+    cells = [
+        task,
+        f"{wanted:,.5g}{share}",
+        f"**{_steps(ordered[(len(ordered) - 1) // 2])}** of {len(results)}",
+        _steps(ordered[-1]),
+        f"{study.limit:,}",
+        f"{last:,.5g}",
+        f"{oracle:,.5g}" if oracle is not None else "-",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _steps(step: int | None) -> str:
+    return "not reached" if step is None else f"{step:,}"
+
+
+def pets_plot() -> Figure:
+    """Learning curves of every seed, the goal and the return with the true dynamics."""
+    figure = Figure(figsize=(13, 6.4), layout="constrained")
+    axes = figure.subplots(2, 3).flat
+    for panel, (task, study) in zip(axes, STUDIES.items(), strict=False):
+        _plot_task(panel, task, study, [r for r in load("pets") if r["task"] == task])
+    legend = axes[len(STUDIES)]
+    legend.axis("off")
+    handles, labels = axes[0].get_legend_handles_labels()
+    legend.legend(handles, labels, loc="center", frameon=False)
+    return figure
+
+
+def _plot_task(axes: Axes, task: str, study: Study, results: Sequence[Result]) -> None:
+    for i, result in enumerate(results):
+        label = "one seed" if i == 0 else None
+        axes.plot(
+            result["env_steps"], result["return_mean"], color="tab:blue", alpha=0.4, label=label
+        )
+    if results:
+        shortest = min(len(result["env_steps"]) for result in results)
+        median = np.median([result["return_mean"][:shortest] for result in results], axis=0)
+        steps = np.median([result["env_steps"][:shortest] for result in results], axis=0)
+        axes.plot(steps, median, "o-", color="tab:blue", markersize=3, label="median seed")
+        axes.axhline(goal(study, results[0]), color="tab:orange", linestyle=":", label="goal")
+        if results[0]["oracle_return"] is not None:
+            oracle = results[0]["oracle_return"]
+            axes.axhline(oracle, color="black", linestyle="--", label="planner with true dynamics")
+    axes.set(title=task, xlabel="environment steps", ylabel="return")
+    axes.grid(alpha=0.3)
+
+
+# Planning -----------------------------------------------------------------------------------------
+
+
+def planning_table() -> str:
+    """Every row that was measured beside another one, as it was written."""
+    rows = ["| case | metric | value | beside | ratio |", "|---|---|---|---|---|"]
+    for result in load("planning"):
+        for row in result["rows"]:
+            ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+            value = f"{row['value']:.4g} {row['unit']}"
+            cells = (row["case"], row["metric"], value, row["of"] or "", ratio)
+            rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+# All of it ----------------------------------------------------------------------------------------
+
+TABLES: dict[str, Callable[[], str]] = {"pets": pets_table, "planning": planning_table}
+FIGURES: dict[str, tuple[str, Callable[[], Figure]]] = {"pets.png": ("pets", pets_plot)}
+
+
+def filled(page: str) -> str:
+    """The page with its tables made anew.
+
+    Raises:
+        KeyError: if it asks for a table that does not exist.
+    """
+    block = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+    return block.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[3]}", page)
+
+
+def digest(benchmark: str) -> str:
+    """SHA-256 of all results of one benchmark."""
+    return hashlib.sha256(json.dumps(load(benchmark), sort_keys=True).encode()).hexdigest()
+
+
+def outdated() -> list[str]:
+    """Pages and plots that differ from the results."""
+    pages = [page.name for page in PAGES if filled(page.read_text()) != page.read_text()]
+    return pages + [
+        name
+        for name, (benchmark, _) in FIGURES.items()
+        if not (PLOTS / name).exists()
+        or Image.open(PLOTS / name).info.get(DIGEST) != digest(benchmark)
+    ]
+
+
+def main(check: bool = False) -> None:
+    """Write tables and plots anew.
+
+    Args:
+        check: write nothing; exit with 1 if something differs from the results.
+    """
+    if check:
+        sys.exit(f"differ from the results: {', '.join(outdated())}" if outdated() else 0)
+    for page in PAGES:
+        page.write_text(filled(page.read_text()))
+    PLOTS.mkdir(parents=True, exist_ok=True)
+    for name, (benchmark, draw) in FIGURES.items():
+        draw().savefig(PLOTS / name, dpi=110, metadata={DIGEST: digest(benchmark)})
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
