@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 help:
-	@echo "make demo   learn CartpoleSwingup-v0 with PETS: a plot and a video in $(DEMO)"
+	@echo "make demo   learn CartpoleSwingup-v0 with PETS: a plot, a video and a report in $(DEMO)"
 	@echo "make test   everything that must pass: lint, types, unit"
 	@echo "make lint   ruff"
 	@echo "make types  mypy, pyright and the direction of imports, on an installed copy"
@@ -66,14 +66,15 @@ endef
 demo: .venv/.installed
 	@$(headless); \
 	if [ ! -e $(DEMO)/config.json ]; then \
-		$(BIN)/mpc-robot train --agent pets --task CartpoleSwingup-v0 --seed 0 --out $(DEMO); \
-	elif [ ! -e $(DEMO)/learning_curve.png ]; then \
+		$(BIN)/mpc-robot train --agent pets --task CartpoleSwingup-v0 --seed 0 --out $(DEMO) \
+			--steps 2500 --eval-every 1000 --eval-episodes 2 --checkpoint-every 500; \
+	elif [ ! -e $(DEMO)/report.md ]; then \
 		echo "$(DEMO) was interrupted: going on with it"; \
 		$(BIN)/mpc-robot train --resume $(DEMO); \
 	else \
 		echo "$(DEMO) is finished (rm -r $(DEMO) to learn it again)"; \
 	fi
-	@ls $(DEMO)/learning_curve.png $(DEMO)/video.mp4 2>/dev/null || true
+	@ls $(DEMO)/learning_curve.png $(DEMO)/video.mp4 $(DEMO)/report.md 2>/dev/null || true
 	@echo "Evaluate it: $(BIN)/mpc-robot eval $(DEMO) --episodes 10"
 
 test: lint types unit
