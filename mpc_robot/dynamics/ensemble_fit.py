@@ -22,7 +22,7 @@ class FitConfig:
         learning_rate: of AdamW [7.5e-4].
         weight_decay: of AdamW [3e-5].
         batch_size: rows per member and gradient step [256].
-        max_epochs: passes over the data at most [2000].
+        max_steps: gradient steps at most; small data are passed over more often [no limit].
         patience: epochs without improvement on the hold-out after which a member is done [50].
         improvement: decrease of the hold-out NLL that counts as improvement, nats per output
             [0.01, relative].
@@ -34,8 +34,8 @@ class FitConfig:
 
     learning_rate: float = 1e-3
     weight_decay: float = 3e-5
-    batch_size: int = 256
-    max_epochs: int = 60
+    batch_size: int = 128
+    max_steps: int = 500
     patience: int = 8
     improvement: float = 0.01
     holdout: float = 0.1
@@ -46,7 +46,7 @@ class FitConfig:
         """Raises ValueError naming the field that makes no sense."""
         if not 0.0 < self.holdout < 1.0:
             raise ValueError(f"holdout: expected a share in (0, 1), got {self.holdout}")
-        for name in ("batch_size", "max_epochs", "patience"):
+        for name in ("batch_size", "max_steps", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
 
@@ -72,17 +72,17 @@ def fit(
     rows = _rows_of_members(kept, model.config.members, config.bootstrap, rng)
     optimizer = _optimizer(model, config)
     best = BestWeights(model, _holdout_error(model, columns, held))
-    epoch = 0
-    while epoch < config.max_epochs and not best.finished(config.patience):
+    steps = 0
+    while steps < config.max_steps and not best.finished(config.patience):
         order = torch.rand(rows.shape, generator=rng).argsort(dim=1)
         for batch in rows.gather(1, order).split(config.batch_size, dim=1):
             _gradient_step(model, optimizer, columns, batch, config.bound_penalty)
+            steps += 1
         best.update(_holdout_error(model, columns, held), config.improvement)
-        epoch += 1
     best.restore()
     model.elites.copy_(best.error.argsort()[: model.config.elites].sort().values)
     model.forget_folded()
-    return _report(model, columns, held, epoch)
+    return _report(model, columns, held, steps)
 
 
 class BestWeights:
@@ -183,15 +183,12 @@ def _for_all_members(model: ProbabilisticEnsemble, columns: Columns, rows: Tenso
 
 @torch.no_grad()
 def _report(
-    model: ProbabilisticEnsemble,
-    columns: Columns,
-    held: Tensor,
-    epochs: int,
+    model: ProbabilisticEnsemble, columns: Columns, held: Tensor, steps: int
 ) -> dict[str, float]:
     features, targets, terminated = _for_all_members(model, columns, held)
     return {
         "model/nll": model.nll(features, targets, terminated)[model.elites].mean().item(),
         "model/error": model.squared_error(features, targets)[model.elites].mean().item(),
-        "model/epochs": float(epochs),
+        "model/steps": float(steps),
         "model/rows": float(len(columns[0])),
     }

@@ -25,7 +25,7 @@ Q, R = np.diag([1.0, 0.1]), np.array([[0.1]])
 SPEC = EnvSpec(2, -2 * np.ones(1), 2 * np.ones(1), DT, EPISODE)
 SMALL = PETSConfig(
     ensemble=EnsembleConfig(members=3, elites=3, hidden=32, layers=1, particles=3),
-    fit=FitConfig(max_epochs=60, learning_rate=3e-3, batch_size=64),
+    fit=FitConfig(max_steps=100, learning_rate=3e-3, batch_size=64),
     optimizer=ICEMConfig(num_samples=40),
     horizon=1.5,
     warmup_steps=EPISODE,

@@ -59,7 +59,7 @@ def ensemble(task: Task = KNOWN, spec: EnvSpec = SPEC, **config: Any) -> Probabi
 
 def fitted(task: Task = KNOWN, count: int = 3000, **config: Any) -> ProbabilisticEnsemble:
     model = ensemble(task, **config)
-    fit(model, experience(count), FitConfig(max_epochs=40), generator(1))
+    fit(model, experience(count), FitConfig(max_steps=800), generator(1))
     return model
 
 
@@ -108,7 +108,7 @@ def test_homoscedastic_members_recover_the_noise() -> None:
     fit(
         model,
         experience(1000),
-        FitConfig(max_epochs=150, batch_size=128, patience=150),
+        FitConfig(max_steps=1100, patience=1100),
         generator(1),
     )
     said = model.predict(torch.zeros(1, 2), torch.zeros(1, 1))
@@ -166,7 +166,7 @@ def test_a_fit_never_ends_worse_on_the_holdout_than_it_began() -> None:
     model = fitted(count=400)
     before = [p.detach().clone() for p in model.parameters()]
     data = experience(400)
-    wild = FitConfig(learning_rate=3.0, max_epochs=5)
+    wild = FitConfig(learning_rate=3.0, max_steps=20)
     model.input_normalizer.fit(
         model.features(torch.tensor(data.observation).float(), torch.tensor(data.action).float())
     )
@@ -179,10 +179,10 @@ def test_a_fit_never_ends_worse_on_the_holdout_than_it_began() -> None:
 
 def test_a_second_fit_starts_from_the_first() -> None:
     model, data = ensemble(), experience(1000)
-    settings = FitConfig(max_epochs=200, patience=3)
+    settings = FitConfig(max_steps=2000, patience=3)
     first = fit(model, data, settings, generator(1))
     second = fit(model, data, settings, generator(1))
-    assert second["model/epochs"] < 0.5 * first["model/epochs"]
+    assert second["model/steps"] < 0.5 * first["model/steps"]
     assert second["model/nll"] <= first["model/nll"] + 0.05
 
 
@@ -191,7 +191,7 @@ def test_the_worst_members_are_no_elites() -> None:
     with torch.no_grad():
         for member in (1, 3):
             model.network.weights[-1][member] += 5.0
-    fit(model, experience(500), FitConfig(learning_rate=1e-9, max_epochs=1), generator(1))
+    fit(model, experience(500), FitConfig(learning_rate=1e-9, max_steps=1), generator(1))
     assert model.elites.tolist() == [0, 2, 4]
 
 
@@ -202,7 +202,7 @@ def test_bootstrap_gives_members_different_data() -> None:
         with torch.no_grad():  # alike members differ only by what they are shown
             for parameter in (*model.network.weights, *model.network.biases):
                 parameter.copy_(parameter[:1].expand_as(parameter))
-        config = FitConfig(max_epochs=15, batch_size=10_000, bootstrap=bootstrap)
+        config = FitConfig(max_steps=15, batch_size=10_000, bootstrap=bootstrap)
         fit(model, experience(60), config, generator(1))
         spread.append(model.predict(torch.zeros(1, 2), torch.zeros(1, 1)).disagreement.mean())
     assert spread[1] > 100 * spread[0]
@@ -352,7 +352,7 @@ def test_settings_that_make_no_sense(config: dict[str, int], words: str) -> None
         EnsembleConfig(**config)
 
 
-@pytest.mark.parametrize("field", ["holdout", "batch_size", "max_epochs", "patience"])
+@pytest.mark.parametrize("field", ["holdout", "batch_size", "max_steps", "patience"])
 def test_training_settings_that_make_no_sense(field: str) -> None:
     with pytest.raises(ValueError, match=f"{field}: expected"):
         FitConfig(**{field: 0})

@@ -266,7 +266,7 @@ def test_the_ranking_after_some_steps_is_of_that_step() -> None:
 
 TINY = PETSConfig(
     ensemble=EnsembleConfig(members=2, elites=2, hidden=16, layers=1, particles=2),
-    fit=FitConfig(max_epochs=5),
+    fit=FitConfig(max_steps=50),
     optimizer=ICEMConfig(num_samples=8, num_elites=2, iterations=1),
     horizon=0.2,
     warmup_steps=60,

@@ -149,7 +149,7 @@ PETS_CONFIG = TrainConfig(
 def tiny_pets(seed: int) -> PETS:
     config = PETSConfig(
         ensemble=EnsembleConfig(members=2, elites=2, hidden=8, layers=1, particles=2),
-        fit=FitConfig(max_epochs=2),
+        fit=FitConfig(max_steps=10),
         optimizer=RandomShootingConfig(num_samples=4),
         horizon=0.1,
         warmup_steps=300,
