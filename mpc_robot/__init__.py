@@ -1,1 +1,11 @@
-"""Control robots by planning with a model: simulated, learned, or both."""
+"""Control robots by planning with a model: simulated, learned, or both.
+
+Importing it registers the environments of :mod:`mpc_robot.envs` with Gymnasium.
+"""
+
+from importlib.metadata import version
+
+from mpc_robot import envs
+
+__version__ = version("mpc-robot")
+__all__ = ["envs"]
