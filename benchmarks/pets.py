@@ -112,9 +112,7 @@ def learn(
 def learning_result(trainer: Trainer) -> dict[str, Any]:
     """A learning run in the form that every sample-efficiency result has."""
     config = trainer.config
-    rows = read_metrics(trainer.folder.metrics)
-    wall_s = {row["env_step"]: row[TIME + "wall_s"] for row in rows if "train/return" in row}
-    lines = [row for row in rows if "eval/return_mean" in row]
+    lines = [row for row in read_metrics(trainer.folder.metrics) if "eval/return_mean" in row]
     return {
         **about("sample_efficiency"),
         "task": config.task,
@@ -126,7 +124,7 @@ def learning_result(trainer: Trainer) -> dict[str, Any]:
         "env_steps": [row["env_step"] for row in lines],
         "return_mean": [row["eval/return_mean"] for row in lines],
         "return_std": [row["eval/return_std"] for row in lines],
-        "wall_s": [wall_s[row["env_step"]] for row in lines],
+        "wall_s": [row[TIME + "wall_s"] for row in lines],
         "oracle_return": oracle_return(config.task),
     }
 

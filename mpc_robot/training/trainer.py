@@ -33,7 +33,7 @@ class TrainConfig:
         task: name of the task.
         seed: everything random in the run follows from it.
         steps: env steps to take; the episode under way at the last one is finished.
-        eval_every: env steps between evaluations, each at the first end of an episode after.
+        eval_every: env steps between evaluations; there is one more at the end.
         eval_episodes: episodes of an evaluation.
         checkpoint_every: env steps between checkpoints, each at the first end of an episode after.
         oracle_return: return of a planner with the true dynamics, drawn in the learning curve.
@@ -65,7 +65,7 @@ class Progress:
         env_step: real steps taken by training, without evaluations.
         episode: training episodes finished.
         metrics_offset: bytes of ``metrics.jsonl`` written.
-        wall_s: time spent, s, over all resumes.
+        wall_s: time spent on training, s, over all resumes, without evaluations.
     """
 
     env_step: int = 0
@@ -127,28 +127,26 @@ class Trainer:
         log = self.folder.open_metrics(progress.metrics_offset, progress.env_step)
         with closing(make_env(self.task)) as env, log, self.display:
             while progress.env_step < self.config.steps:
-                before, started = progress.env_step, time.perf_counter()
+                before = progress.env_step
                 self._train_episode(env, log)
-                if self._due(self.config.eval_every, before):
+                done = progress.env_step >= self.config.steps
+                if done and progress.env_step % self.config.eval_every:
                     self._evaluate(log)
-                progress.wall_s += time.perf_counter() - started
-                if self._due(self.config.checkpoint_every, before):
+                every = self.config.checkpoint_every
+                if done or before // every < progress.env_step // every:
                     progress.metrics_offset = log.sync()
                     self.save()
 
-    def _due(self, every: int, before: int) -> bool:
-        """Whether a multiple of ``every``, or the end, was reached since env step ``before``."""
-        now = self.progress.env_step
-        return before // every < now // every or now >= self.config.steps
-
     def _train_episode(self, env: gym.Env[Any, Any], log: MetricsLog) -> None:
         """One episode of acting and learning, and its line of metrics."""
-        started, learned = time.perf_counter(), defaultdict[str, list[float]](list)
-        seed = derive_seed(self.config.seed, TRAINING, self.progress.episode)
+        progress, learned = self.progress, defaultdict[str, list[float]](list)
+        before_s = progress.wall_s
+        seed = derive_seed(self.config.seed, TRAINING, progress.episode)
         observation = _floats(env.reset(seed=seed)[0])
         rewards: list[float] = []
         terminated = truncated = False
         while not (terminated or truncated):
+            started = time.perf_counter()
             action = self.agent.act(observation, explore=True)
             reached, reward, terminated, truncated, _ = env.step(action)
             step = Experience(
@@ -159,23 +157,25 @@ class Trainer:
                 learned[name].append(value)
             observation = step.next_observation
             rewards.append(step.reward)
-            self.progress.env_step += 1
-            self.display.step(self.progress.env_step)
-        self.progress.episode += 1
-        seconds = time.perf_counter() - started
+            progress.env_step += 1
+            progress.wall_s += time.perf_counter() - started
+            self.display.step(progress.env_step)
+            if progress.env_step % self.config.eval_every == 0:
+                self._evaluate(log)
+        progress.episode += 1
         metrics = {
             "train/return": float(np.sum(rewards)),
             "train/length": float(len(rewards)),
             "train/terminated": float(terminated),
             **{name: float(np.mean(values)) for name, values in learned.items()},
-            TIME + "wall_s": self.progress.wall_s + seconds,
-            TIME + "steps_per_s": len(rewards) / seconds,
+            TIME + "wall_s": progress.wall_s,
+            TIME + "steps_per_s": len(rewards) / (progress.wall_s - before_s),
         }
-        log.log(self.progress.env_step, metrics)
-        self.display.episode(self.progress.env_step, metrics)
+        log.log(progress.env_step, metrics)
+        self.display.episode(progress.env_step, metrics)
 
     def _evaluate(self, log: MetricsLog) -> None:
-        """Evaluate what has been learned, and its line of metrics."""
+        """What has been learned by now, also in the middle of an episode, and its metrics."""
         env_step = self.progress.env_step
         controller = self.agent.controller()
         evaluation = evaluate(
@@ -187,6 +187,7 @@ class Trainer:
             "eval/length_mean": float(evaluation.lengths.mean()),
             "eval/terminated": float(evaluation.terminated.mean()),
             **{f"eval/return_{i}": float(r) for i, r in enumerate(evaluation.returns)},
+            TIME + "wall_s": self.progress.wall_s,
             TIME + "eval_s": evaluation.wall_s,
         }
         log.log(env_step, metrics)

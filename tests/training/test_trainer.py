@@ -84,12 +84,12 @@ def test_metrics_agree_with_one_another(unbroken: Path) -> None:
     training = [line for line in lines if "train/return" in line]
     evaluations = [line for line in lines if "eval/return_mean" in line]
     assert [line["env_step"] for line in training] == [200, 400, 600, 800, 1000, 1200, 1400, 1600]
-    assert [line["env_step"] for line in evaluations] == [600, 1000, 1600]
+    assert [line["env_step"] for line in evaluations] == [500, 1000, 1500, 1600]
     for line in evaluations:
         returns = [line["eval/return_0"], line["eval/return_1"]]
         assert line["eval/return_mean"] == pytest.approx(np.mean(returns))
         assert line["eval/return_std"] == pytest.approx(abs(returns[0] - returns[1]) / 2)
-    assert len({line["eval/return_0"] for line in evaluations}) == 3
+    assert len({line["eval/return_0"] for line in evaluations}) == 4
     assert all(line["train/terminated"] == 0 and line["train/length"] == 200 for line in training)
     assert all("model/moment" in line for line in training)
 
@@ -168,7 +168,7 @@ def test_pets_killed_at_random_moments_and_resumed(
     length = time.perf_counter() - started
     statuses = [
         killed_after(
-            rng.uniform(0.3, 0.8) * length, lambda: start_or_resume(broken, tiny_pets, PETS_CONFIG)
+            rng.uniform(0.1, 0.4) * length, lambda: start_or_resume(broken, tiny_pets, PETS_CONFIG)
         )
         for _ in range(3)
     ]
