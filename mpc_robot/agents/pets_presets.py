@@ -6,6 +6,7 @@ from mpc_robot.agents.pets import PETSConfig
 from mpc_robot.agents.value import ValueConfig
 from mpc_robot.controllers.icem import ICEMConfig
 from mpc_robot.dynamics.ensemble import EnsembleConfig
+from mpc_robot.dynamics.ensemble_fit import FitConfig
 
 _SMALL = EnsembleConfig(hidden=128, layers=2)
 
@@ -19,8 +20,9 @@ _CARTPOLE = PETSConfig(
 )
 _REACHER = PETSConfig(
     ensemble=_SMALL,
-    optimizer=ICEMConfig(num_samples=32),
-    horizon=0.4,
+    fit=FitConfig(max_steps=1_000),
+    optimizer=ICEMConfig(num_samples=64, initial_std=0.3, noise_beta=1.0),
+    horizon=0.3,
     warmup_steps=200,
     warmup_hold=2,
     fit_every=100,
