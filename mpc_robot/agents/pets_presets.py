@@ -12,7 +12,7 @@ _SMALL = EnsembleConfig(hidden=128, layers=2)
 
 _CARTPOLE = PETSConfig(
     ensemble=_SMALL,
-    optimizer=ICEMConfig(num_samples=40),
+    optimizer=ICEMConfig(num_samples=32),
     horizon=1.0,
     warmup_steps=200,
     warmup_hold=4,
