@@ -54,9 +54,9 @@ class Study:
 STUDIES = {
     "CartpoleSwingup-v0": Study(0.9, None, 2_500, 3_000, 500, 2),
     "CartpoleBalance-v0": Study(0.95, None, 500, 1_500, 500, 2),
-    "InvertedPendulum-v5": Study(None, 950.0, 1_500, 2_000, 250, 3),
-    "Reacher-v5": Study(None, -5.0, 5_000, 5_000, 500, 20),
-    "InvertedDoublePendulum-v5": Study(None, 9_000.0, 10_000, 10_000, 1_000, 3),
+    "InvertedPendulum-v5": Study(None, 950.0, 1_500, 2_000, 500, 3),
+    "Reacher-v5": Study(None, -5.0, 5_000, 4_000, 500, 20),
+    "InvertedDoublePendulum-v5": Study(None, 9_000.0, 10_000, 8_000, 1_000, 2),
 }
 ORACLE_OF = {"CartpoleSwingup-v0": 3, "CartpoleBalance-v0": 3, "Reacher-v5": 20}
 """Tasks whose reward alone tells a planner with the true dynamics what to do; episodes."""
