@@ -29,10 +29,10 @@ from mpc_robot.training.video import picture, renderable_env
 LEAST_DISK_GB = 1.0
 OPTIONAL = {
     "rclpy": ("ros", "ROS 2"),
-    "viser": ("view", "the browser view"),
-    "ray": ("ray", "training on several machines"),
+    "viser": ("viz", "the browser view"),
+    "ray": ("bench", "training on several machines"),
     "pyspiel": ("games", "board games"),
-    "stable_baselines3": ("sb3", "policies of Stable-Baselines3"),
+    "stable_baselines3": ("bench", "policies of Stable-Baselines3"),
 }
 """Module -> (the extra that installs it, what it is for)."""
 
