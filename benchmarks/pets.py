@@ -53,7 +53,7 @@ class Study:
 
 STUDIES = {
     "CartpoleSwingup-v0": Study(0.9, None, 2_500, 3_000, 500, 2),
-    "CartpoleBalance-v0": Study(0.95, None, 500, 1_500, 500, 2),
+    "CartpoleBalance-v0": Study(0.95, None, 500, 1_000, 500, 2),
     "InvertedPendulum-v5": Study(None, 950.0, 1_500, 2_000, 500, 3),
     "Reacher-v5": Study(None, -5.0, 5_000, 4_000, 500, 20),
     "InvertedDoublePendulum-v5": Study(None, 9_000.0, 10_000, 8_000, 1_000, 2),
