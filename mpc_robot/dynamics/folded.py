@@ -1,11 +1,14 @@
-"""The ensemble's weights folded for planning: fewest, largest matrix products per imagined step.
+"""The ensemble's weights folded for planning: little but large matrix products in every step.
 
-Normalisation is multiplied into the first and last layer, entries that the model may not see get
-zero weights, and every step writes into the same buffers.
+Normalisation is multiplied into the first and last layer, and entries that the model may not see
+get zero weights. What is imagined is stored entries first, ``[D, E, K, N]`` for N candidates in K
+particles of each of E elites, so that every operation runs over long rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +18,13 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from mpc_robot.dynamics.ensemble import ProbabilisticEnsemble
 
+Layer = tuple[Tensor, Tensor]
+"""Weights ``[E, in, out]`` and biases ``[E, 1, out]``."""
+Network = Callable[[Tensor, Tensor], None]
+"""Fills outputs ``[E, out, C]`` of inputs ``[E, in + 1, C]``, the last of which are ones."""
+COLUMNS = 144
+"""C at most: more particles per elite would not stay in a core's second-level cache."""
+
 
 class FoldedEnsemble:
     """A frozen copy of an ensemble's elites that only imagines."""
@@ -23,92 +33,163 @@ class FoldedEnsemble:
         """Take the weights of ``model`` as they are now."""
         self.config = model.config
         self.dim, self.outputs = model.spec.observation_dim, model.outputs
-        self.dtype = getattr(torch, model.config.inference_dtype)
         weights = [weight.detach()[model.elites] for weight in model.network.weights]
         biases = [bias.detach()[model.elites] for bias in model.network.biases]
         weights[0], biases[0] = _fold_inputs(model, weights[0], biases[0])
         weights[-1], biases[-1] = _fold_outputs(model, weights[-1], biases[-1])
-        self.first, self.last = (weights[0], biases[0]), (weights[-1], biases[-1])
-        self.middle = [
-            (weight.to(self.dtype), bias.to(self.dtype))
-            for weight, bias in zip(weights[1:-1], biases[1:-1], strict=True)
-        ]
-        spread = model.target_normalizer.std**2
-        self.greatest = model.max_log_variance.detach().exp() * spread
-        self.least = model.min_log_variance.detach().exp() * spread
-        if model.config.variance == "homoscedastic":
-            log_variance = model.bounded(model.log_variance.detach())[model.elites]
-            self.fixed_std = (log_variance.exp() * spread).sqrt()
+        self.elites, _, self.heads = weights[-1].shape
+        self.spreads = self.outputs if model.config.variance == "heteroscedastic" else 0
+        self.last_output = self.spreads + self.outputs - 1
+        layers = list(zip(weights, biases, strict=True))
+        self.batched = _Batched(layers, getattr(torch, model.config.inference_dtype))
+        self.joined = [torch.cat(layer, dim=1).mT.contiguous() for layer in layers]
+        scale = (model.target_normalizer.std**2)[:, None, None, None]
+        self.greatest = model.max_log_variance.detach().exp()[:, None, None, None] * scale
+        self.least = model.min_log_variance.detach().exp()[:, None, None, None] * scale
+        if not self.spreads:
+            log_variance = model.bounded(model.log_variance.detach())[model.elites, 0].T
+            self.fixed_std = (log_variance.exp()[..., None, None] * scale).sqrt()
 
     @torch.inference_mode()
     def rollout(
         self, state: Tensor, actions: Tensor, rng: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Imagine; observations ``[H+1, P, N, D]``, last output and logit ``[H, P, N]``."""
-        count, horizon, action_dim = actions.shape
-        elites = len(self.first[0])
-        mean_only = self.config.propagation == "mean"
-        particles = elites if mean_only else self.config.particles
-        path = torch.empty(horizon + 1, particles, count, self.dim + action_dim)
-        path[0, ..., : self.dim] = state
-        path[:-1, ..., self.dim :] = actions.transpose(0, 1)[:, None]
-        outcome, logit = torch.empty(2, horizon, particles, count)
-        noise = torch.randn(horizon, particles, 1, self.outputs, generator=rng)
-        members = self._members(horizon, particles, rng)
-        for h in range(horizon):
-            mean, std, logit[h] = self._step(path[h], members[h])
-            change = self._propagate(mean, std, noise[h])
-            following = path[h + 1, ..., : self.dim]
-            torch.add(path[h, ..., : self.dim], change[..., : self.dim], out=following)
-            outcome[h] = change[..., -1]
-        kept = 1 if mean_only else particles
-        return path[:, :kept, :, : self.dim], outcome[:, :kept], logit[:, :kept]
+        """Imagine ``actions[N, H, A]`` from ``state[N, D]``.
 
-    def _members(self, horizon: int, particles: int, rng: torch.Generator) -> list[Tensor | None]:
-        """Order in which particles are dealt to members at each step; None keeps theirs."""
-        if self.config.propagation not in ("ts1", "moment"):
+        Returns observations ``[H + 1, P, N, D]``, the last output and the logit ``[H, P, N]``.
+        """
+        count, horizon, action_dim = actions.shape
+        mean_only = self.config.propagation == "mean"
+        each = 1 if mean_only else self.config.particles // self.elites
+        noise = torch.randn(horizon, self.elites, each, self.outputs, 1, generator=rng)
+        orders = self._orders(horizon, self.elites * each, rng)
+        path = torch.ones(horizon + 1, self.dim + action_dim + 1, self.elites, each, count)
+        path[0, : self.dim] = state.T[:, None, None]
+        path[:-1, self.dim : -1] = actions.permute(1, 2, 0)[:, :, None, None]
+        ends = torch.empty(horizon, self.heads - self.last_output, *path.shape[2:])
+        size = max(1, COLUMNS // each)
+        for part, end in zip(path.split(size, -1), ends.split(size, -1), strict=True):
+            self._imagine(part, end, noise.permute(0, 3, 1, 2, 4), orders)
+        kept = 1 if mean_only else self.elites * each
+        observations = path[:, : self.dim].flatten(2, 3)[:, :, :kept].permute(0, 2, 3, 1)
+        ends = ends.flatten(2, 3)[:, :, :kept]
+        return observations, ends[:, 0], ends[:, -1]
+
+    def _orders(self, horizon: int, particles: int, rng: torch.Generator) -> list[Tensor | None]:
+        """Which particle takes which place at each step ``[P]``; None where all keep theirs."""
+        if self.config.propagation != "ts1":
             return [None] * horizon
         return list(torch.rand(horizon, particles, generator=rng).argsort(dim=1))
 
-    def _step(self, x: Tensor, order: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and std of the change ``[P, N, O]`` and logit ``[P, N]`` of each particle."""
-        particles, count, width = x.shape
-        dealt = x if order is None else x[order]
-        raw = self._network(dealt.view(len(self.first[0]), -1, width))
-        raw = raw.view(particles, count, -1)
-        if order is not None:
-            raw = torch.empty_like(raw).index_copy_(0, order, raw)
-        return raw[..., : self.outputs], self._std(raw), raw[..., -1]
+    def _imagine(
+        self, path: Tensor, ends: Tensor, noise: Tensor, orders: list[Tensor | None]
+    ) -> None:
+        """Fill in observations of ``path[H + 1, D + A + 1, E, K, N]``; ``ends`` keeps what else.
 
-    def _network(self, x: Tensor) -> Tensor:
-        """The outer layers stay in float32: they carry the units of the data."""
-        (weight, bias), (last_weight, last_bias) = self.first, self.last
-        x = functional.silu(torch.baddbmm(bias, x, weight), inplace=True).to(self.dtype)
-        for weight, bias in self.middle:
-            x = functional.silu(torch.baddbmm(bias, x, weight), inplace=True)
-        return torch.baddbmm(last_bias, x.float(), last_weight)
-
-    def _std(self, raw: Tensor) -> Tensor:
-        """Std of each output ``[P, N, O]`` (or broadcast to it).
-
-        In terms of variances the soft bounds are harmonic and plain sums:
-        ``least + 1 / (1 / greatest + 1 / variance)``; the last layer gives ``-log variance``.
+        Of what the network says, the spreads come first, then the outputs, then the logit.
         """
-        if self.config.variance == "homoscedastic":
-            return self.fixed_std.repeat_interleave(len(raw) // len(self.fixed_std), dim=0)
-        precision = raw.exp()[..., self.outputs : 2 * self.outputs]  # contiguous: vectorised
-        return precision.add_(1.0 / self.greatest).reciprocal_().add_(self.least).sqrt_()
+        heads = torch.empty(self.heads, *path.shape[2:])
+        spread, mean = heads[: self.spreads], heads[self.spreads :][: self.outputs]
+        change, end = mean[: self.dim], heads[self.last_output :]
+        network = self._network(heads[0, 0].numel())
+        seen = path[:, : self.dim]
+        steps = zip(path, seen, seen[1:], noise, orders, ends, strict=False)
+        for inputs, now, following, sample, order, kept in steps:
+            self._predict(network, inputs, heads, order)
+            self._propagate(mean, self._std(spread), sample)
+            torch.add(now, change, out=following)
+            kept.copy_(end)
 
-    def _propagate(self, mean: Tensor, std: Tensor, noise: Tensor) -> Tensor:
-        """Change of each particle ``[P, N, O]``, by the rule of ``EnsembleConfig.propagation``."""
+    def _network(self, columns: int) -> Network:
+        """The faster way to evaluate the members for so many particles of each, as measured."""
+        many = columns >= 96 and self.config.hidden <= 300
+        if many and self.config.inference_dtype == "float32":
+            return _ByMember(self.joined, columns)
+        return self.batched
+
+    def _predict(
+        self, network: Network, inputs: Tensor, heads: Tensor, order: Tensor | None
+    ) -> None:
+        """Fill ``heads`` with what the members say, each of the particles at its places."""
+        if order is None:
+            network(_by_member(inputs), _by_member(heads))
+            return
+        dealt = torch.empty_like(heads)
+        taken = inputs.flatten(1, 2)[:, order].view(-1, *inputs.shape[1:])
+        network(_by_member(taken), _by_member(dealt))
+        heads.flatten(1, 2).index_copy_(1, order, dealt.flatten(1, 2))
+
+    def _std(self, spread: Tensor) -> Tensor:
+        """Standard deviation of each output ``[O, E, K, N]``, or broadcast to it.
+
+        In terms of variances the soft bounds are harmonic and plain sums,
+        ``least + 1 / (1 / greatest + 1 / variance)``; ``spread`` is ``log(variance / greatest)``.
+        """
+        if not self.spreads:
+            return self.fixed_std
+        return torch.addcmul(self.least, self.greatest, spread.sigmoid()).sqrt_()
+
+    def _propagate(self, mean: Tensor, std: Tensor, noise: Tensor) -> None:
+        """Turn ``mean[O, E, K, N]`` into samples, by the rule of ``EnsembleConfig.propagation``."""
         match self.config.propagation:
             case "mean":
-                return mean.mean(dim=0, keepdim=True).expand_as(mean)
+                mean[:] = mean.mean(dim=1, keepdim=True)
             case "moment":
-                variance = (std**2).expand_as(mean).mean(dim=0) + mean.var(dim=0, correction=0)
-                return mean.mean(dim=0) + variance.sqrt() * noise
+                within = (std**2).expand_as(mean).mean(dim=(1, 2), keepdim=True)
+                between, centre = torch.var_mean(mean, dim=(1, 2), correction=0, keepdim=True)
+                torch.addcmul(centre, (within + between).sqrt(), noise, out=mean)
             case _:
-                return torch.addcmul(mean, std, noise)
+                mean.addcmul_(std, noise)
+
+
+class _Batched:
+    """For few particles or wide layers: one product per layer, each particle a row.
+
+    Widths are filled up with zeros to whole vector registers.
+    """
+
+    def __init__(self, layers: list[Layer], dtype: torch.dtype) -> None:
+        """The outer layers stay in float32: they carry the units of the data."""
+        first, *middle, (last, last_bias) = layers
+        fill = -last.shape[1] % 16
+        self.first = functional.pad(torch.cat(first, dim=1), (0, fill))
+        self.middle = [
+            (
+                functional.pad(w, (0, fill, 0, fill)).to(dtype),
+                functional.pad(b, (0, fill)).to(dtype),
+            )
+            for w, b in middle
+        ]
+        self.last, self.last_bias = functional.pad(last, (0, 0, 0, fill)), last_bias.mT
+
+    def __call__(self, x: Tensor, out: Tensor) -> None:
+        """See ``Network``."""
+        x = functional.silu(torch.bmm(x.mT, self.first), inplace=True)
+        for weight, bias in self.middle:  # baddbmm is slower: it first copies the bias to all rows
+            x = functional.silu(torch.bmm(x.to(weight.dtype), weight).add_(bias), inplace=True)
+        torch.add(torch.bmm(x.float(), self.last).mT, self.last_bias, out=out)
+
+
+class _ByMember:
+    """For many particles: one product per member and layer, each particle a column."""
+
+    def __init__(self, layers: list[Tensor], columns: int) -> None:
+        """``layers[E, out, in + 1]`` take turns in two buffers whose last entry is one."""
+        *self.hidden, self.last = layers
+        elites, width, _ = self.hidden[0].shape
+        self.buffers = [torch.ones(width + 1, elites, columns).transpose(0, 1) for _ in range(2)]
+
+    def __call__(self, x: Tensor, out: Tensor) -> None:
+        """See ``Network``."""
+        for layer, buffer in zip(self.hidden, cycle(self.buffers), strict=False):
+            functional.silu(torch.bmm(layer, x, out=buffer[:, :-1]), inplace=True)
+            x = buffer
+        torch.bmm(self.last, x, out=out)
+
+
+def _by_member(entries: Tensor) -> Tensor:
+    """``[D, E, K, N]`` as ``[E, D, K * N]``."""
+    return entries.flatten(2).transpose(0, 1)
 
 
 def _fold_inputs(
@@ -130,13 +211,15 @@ def _fold_inputs(
 def _fold_outputs(
     model: ProbabilisticEnsemble, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Last layer giving means and negative log variances in the data's own units."""
+    """Last layer giving spreads (see ``_std``), means in the data's own units, and the logit."""
     n = model.outputs
     mean, std = model.target_normalizer.mean, model.target_normalizer.std
     weight, bias = weight.clone(), bias.clone()
     weight[..., :n] *= std
     bias[..., :n] = bias[..., :n] * std + mean
     if model.config.variance == "heteroscedastic":
-        weight[..., n : 2 * n] *= -1.0
-        bias[..., n : 2 * n] = -bias[..., n : 2 * n] - 2.0 * std.log()
+        bias[..., n : 2 * n] -= model.max_log_variance.detach()
+        spread_first = torch.arange(weight.shape[-1])
+        spread_first[: 2 * n] = spread_first[: 2 * n].roll(n)
+        weight, bias = weight[..., spread_first], bias[..., spread_first]
     return weight, bias
