@@ -13,7 +13,7 @@ from mpc_robot.controllers.icem import ICEM, ICEMConfig
 from mpc_robot.controllers.mpc import MPC, TerminalValue
 from mpc_robot.controllers.mppi import MPPI, MPPIConfig
 from mpc_robot.controllers.optimizers import OPTIMIZERS, OptimizerConfig, make_optimizer
-from mpc_robot.controllers.parameterization import ActionSpline, Interpolation
+from mpc_robot.controllers.parameterization import ActionSpline, Interpolation, spline_for
 from mpc_robot.controllers.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
 from mpc_robot.controllers.random_shooting import RandomShooting, RandomShootingConfig
 from mpc_robot.controllers.simple import RandomController
@@ -43,4 +43,5 @@ __all__ = [
     "finite_or_worst",
     "make_optimizer",
     "sense",
+    "spline_for",
 ]

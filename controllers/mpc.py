@@ -105,7 +105,7 @@ class MPC:
                 futures.observations[:, :, -1]
             )
             survived = futures.continues.prod(dim=-1)
-            returns = returns + torch.where(survived > 0, survived * worth, 0.0)
+            returns = returns + torch.where(survived == 0, 0.0, survived * worth)
         return returns.mean(dim=1)
 
 

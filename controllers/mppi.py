@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mpc_robot.controllers.base import Plan, Score
 from mpc_robot.controllers.parameterization import ActionSpline
-from mpc_robot.controllers.sampling import evaluate, later_plan, middle_plan, require
+from mpc_robot.controllers.sampling import evaluate, later_plan, middle_plan
+from mpc_robot.errors import require
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mpc_robot.envs.base import EnvSpec
+
 Interpolation = Literal["zero", "linear", "cubic"]
 _FEWEST_KNOTS = {"zero": 1, "linear": 1, "cubic": 3}
 
@@ -89,6 +91,23 @@ class ActionSpline:
     def clamp(self, actions: Tensor) -> Tensor:
         """``actions[..., A]`` moved to the nearest within bounds."""
         return actions.clamp(self.low, self.high)
+
+
+def spline_for(
+    spec: EnvSpec, horizon: float, knots: int | None = None, interpolation: Interpolation = "zero"
+) -> ActionSpline:
+    """The spline over a task's bounds that looks ``horizon`` seconds ahead.
+
+    Raises:
+        ValueError: if the horizon is not a finite time of at least one control period, or the
+            knots do not fit it.
+    """
+    if not spec.dt / 2 < horizon < np.inf:
+        raise ValueError(
+            f"horizon: expected at least one control period of {spec.dt:g} s, got {horizon} s"
+        )
+    steps = round(horizon / spec.dt)
+    return ActionSpline(steps, spec.action_low, spec.action_high, knots, interpolation)
 
 
 def _bounds(low: npt.ArrayLike, high: npt.ArrayLike) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,8 @@ import torch
 
 from mpc_robot.controllers.base import Plan, Score
 from mpc_robot.controllers.parameterization import ActionSpline
-from mpc_robot.controllers.sampling import best, evaluate, later_plan, middle_plan, require
+from mpc_robot.controllers.sampling import best, evaluate, later_plan, middle_plan
+from mpc_robot.errors import require
 
 
 @dataclass(frozen=True)

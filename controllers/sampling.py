@@ -11,16 +11,6 @@ from mpc_robot.controllers.base import Plan, Score, finite_or_worst
 from mpc_robot.controllers.parameterization import ActionSpline
 
 
-def require(valid: bool, field: str, expected: str, got: object) -> None:
-    """Refuse a setting that makes no sense.
-
-    Raises:
-        ValueError: naming the field, what was expected and what came.
-    """
-    if not valid:
-        raise ValueError(f"{field}: expected {expected}, got {got!r}")
-
-
 def evaluate(score: Score, spline: ActionSpline, knots: Tensor) -> Tensor:
     """Scores ``[N]`` of candidate ``knots[N, K, A]``; whatever is not finite counts as -inf.
 

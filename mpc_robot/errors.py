@@ -10,6 +10,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint is missing, truncated, tampered with, or belongs to another task or agent."""
 
 
+class ModelDivergedError(RuntimeError):
+    """A model predicts nothing finite any more; planning in it would be meaningless."""
+
+
 class PlantError(RuntimeError):
     """A robot, simulated or real, reported something no controller may act on, such as NaN."""
 
@@ -26,3 +30,13 @@ class UnknownNameError(ValueError):
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names
         super().__init__(f"unknown {kind} {name!r}; nearest: {', '.join(near)}")
+
+
+def require(valid: bool, field: str, expected: str, got: object) -> None:
+    """Refuse a setting that makes no sense.
+
+    Raises:
+        ValueError: naming the field, what was expected and what came.
+    """
+    if not valid:
+        raise ValueError(f"{field}: expected {expected}, got {got!r}")

@@ -8,6 +8,7 @@ and then. There is no policy: the controller is MPC over the learned dynamics.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,12 @@ from mpc_robot.agents.value import ValueConfig, ValueFunction
 from mpc_robot.controllers.icem import ICEMConfig
 from mpc_robot.controllers.mpc import MPC
 from mpc_robot.controllers.optimizers import OptimizerConfig, make_optimizer
-from mpc_robot.controllers.parameterization import ActionSpline, Interpolation
+from mpc_robot.controllers.parameterization import Interpolation, spline_for
 from mpc_robot.data.replay import Experience, ReplayBuffer
 from mpc_robot.dynamics.ensemble import EnsembleConfig, ProbabilisticEnsemble
 from mpc_robot.dynamics.ensemble_fit import FitConfig, fit
 from mpc_robot.envs.base import EnvSpec, Task
-from mpc_robot.errors import CheckpointError
+from mpc_robot.errors import CheckpointError, require
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class PETSConfig:
         horizon: how far a plan looks ahead, s [0.5 at 50 Hz].
         knots: free actions of a plan, spread over the horizon [one per step].
         interpolation: what happens between knots [none].
-        discount: of rewards per control step [1].
+        discount: of rewards per control step [1]; below 1 with a value function.
         value: closes the horizon with a learned value function; None for nothing [none].
         warmup_steps: random steps before the first fit [one episode].
         warmup_hold: steps for which a random action of the warm-up is held [1].
@@ -60,11 +61,12 @@ class PETSConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
-        if self.horizon <= 0.0:
-            raise ValueError(f"horizon: expected a positive time in s, got {self.horizon}")
-        for name in ("warmup_steps", "warmup_hold", "fit_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        require(0.0 < self.horizon < inf, "horizon", "a positive time in s", self.horizon)
+        most = 1.0 if self.value is None else 0.9999
+        require(0.0 < self.discount <= most, "discount", f"in (0, {most:g}]", self.discount)
+        require(self.warmup_steps > 1, "warmup_steps", "at least 2", self.warmup_steps)
+        for name in ("warmup_hold", "fit_every"):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
 
 
 class PETS:
@@ -111,18 +113,15 @@ class PETS:
         metrics = fit(self.model, data, self.config.fit, self.rng)
         return metrics if self.value is None else metrics | self.value.fit(data, self.rng)
 
-    def controller(self) -> MPC:
-        """MPC over the model as it is now and will become, with a plan of its own."""
-        steps = round(self.config.horizon / self.spec.dt)
-        spline = ActionSpline(
-            steps,
-            self.spec.action_low,
-            self.spec.action_high,
-            self.config.knots,
-            self.config.interpolation,
-        )
-        optimizer = make_optimizer(spline, self.config.optimizer)
-        return MPC(self.model, optimizer, self.config.discount, self.value)
+    def controller(self, optimizer: OptimizerConfig | None = None) -> MPC:
+        """MPC over the model as it is now and will become, with a plan of its own.
+
+        ``optimizer``: another search than the one it was trained with.
+        """
+        config = self.config
+        spline = spline_for(self.spec, config.horizon, config.knots, config.interpolation)
+        search = make_optimizer(spline, optimizer or config.optimizer)
+        return MPC(self.model, search, config.discount, self.value)
 
     def state_dict(self) -> dict[str, Any]:
         """Model, replay, counters and random state, as of the end of an episode."""
@@ -140,7 +139,8 @@ class PETS:
         """Become the agent that was saved.
 
         Raises:
-            CheckpointError: if a part is missing or does not fit this task and config.
+            CheckpointError: if a part is missing or does not fit this task and config; the agent
+                is of no use then.
         """
         try:
             self.model.load_state_dict(state["model"])
@@ -166,4 +166,4 @@ class PETS:
             share = torch.rand(self.spec.action_dim, generator=self.rng).double().numpy()
             low, high = self.spec.action_low, self.spec.action_high
             self._warmup_action = low + share * (high - low)
-        return self._warmup_action
+        return self._warmup_action.copy()

@@ -8,6 +8,7 @@ of the planner's own recent behaviour, by regression on lambda-returns.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from torch.nn import functional
 
 from mpc_robot.data.replay import Experience
 from mpc_robot.envs.base import EnvSpec
+from mpc_robot.errors import require
 from mpc_robot.nn.ensemble_mlp import EnsembleMLP
 from mpc_robot.nn.normalizer import Normalizer
 
@@ -45,6 +47,13 @@ class ValueConfig:
     gradient_steps: int = 200
     learning_rate: float = 1e-3
     batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that makes no sense."""
+        for name in ("members", "hidden", "recent", "gradient_steps", "batch_size"):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        require(0.0 <= self.lambda_ <= 1.0, "lambda_", "in [0, 1]", self.lambda_)
+        require(0.0 < self.learning_rate < inf, "learning_rate", "positive", self.learning_rate)
 
 
 class ValueFunction(nn.Module):

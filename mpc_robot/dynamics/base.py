@@ -54,7 +54,7 @@ class Trajectories:
         weights = discount ** torch.arange(
             horizon, dtype=self.rewards.dtype, device=self.rewards.device
         )
-        earned = torch.where(alive > 0, self.rewards * alive, 0.0)  # the dead may well be NaN
+        earned = torch.where(alive == 0, 0.0, self.rewards * alive)  # the dead may well be NaN
         return (earned * weights).sum(dim=-1)
 
 

@@ -20,6 +20,7 @@ from mpc_robot.data.replay import Experience
 from mpc_robot.dynamics.base import Sensed, Trajectories, Transition
 from mpc_robot.dynamics.folded import FoldedEnsemble
 from mpc_robot.envs.base import EnvSpec, Task
+from mpc_robot.errors import require
 from mpc_robot.nn.ensemble_mlp import EnsembleMLP
 from mpc_robot.nn.normalizer import Normalizer
 
@@ -56,14 +57,11 @@ class EnsembleConfig:
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
         for name in ("members", "elites", "hidden", "layers", "particles"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if self.elites > self.members:
-            raise ValueError(f"elites: expected at most {self.members} members, got {self.elites}")
-        if self.propagation != "mean" and self.particles % self.elites:
-            raise ValueError(
-                f"particles: expected a multiple of {self.elites} elites, got {self.particles}"
-            )
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        members, elites = self.members, self.elites
+        require(elites <= members, "elites", f"at most {members} members", elites)
+        dealt = self.propagation == "mean" or self.particles % elites == 0
+        require(dealt, "particles", f"a multiple of {elites} elites", self.particles)
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,10 @@ class ProbabilisticEnsemble(nn.Module):
         """``rng`` draws the initial weights."""
         super().__init__()
         self.task, self.spec, self.config = task, spec, config
-        inputs = task.model_inputs or tuple(range(spec.observation_dim))
+        everything = tuple(range(spec.observation_dim))
+        inputs = everything if task.model_inputs is None else task.model_inputs
+        known = set(inputs) <= set(everything)
+        require(known, "model_inputs", f"indices below {spec.observation_dim}", inputs)
         self.input_indices = torch.tensor(inputs)
         self.outputs = spec.observation_dim + (task.reward is None)
         heads = 2 if config.variance == "heteroscedastic" else 1
@@ -191,15 +192,15 @@ class ProbabilisticEnsemble(nn.Module):
         """One sampled step of B rows, each by an elite drawn at random (TS1), differentiable."""
         batch, elites = len(state), len(self.elites)
         per_elite = -(-batch // elites)
-        rows = torch.randperm(per_elite * elites, generator=rng) % batch
+        order = torch.randperm(per_elite * elites, generator=rng)
+        rows = order % batch
         dealt = self.features(state, action)[rows].view(elites, per_elite, -1)
         answers = self._prediction(
             state[rows].view(elites, per_elite, -1), *self.heads(dealt, self.elites)
         )
         noise = torch.randn(answers.mean.shape, generator=rng)
         sample = (answers.mean + answers.variance.sqrt() * noise).flatten(0, 1)
-        back = torch.empty(batch, dtype=torch.long)
-        back[rows] = torch.arange(len(rows))
+        back = order.argsort()[:batch]
         return self._transition(state, action, sample[back], answers.continues.flatten()[back])
 
     @torch.inference_mode()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
 
 from mpc_robot.data.replay import Experience
 from mpc_robot.dynamics.ensemble import ProbabilisticEnsemble
+from mpc_robot.errors import ModelDivergedError, require
 
 Columns = tuple[Tensor, Tensor, Tensor]
 """Network inputs ``[n, F]``, targets ``[n, O]`` and terminations ``[n]`` of the same rows."""
@@ -22,7 +24,8 @@ class FitConfig:
         learning_rate: of AdamW [7.5e-4].
         weight_decay: of AdamW [3e-5].
         batch_size: rows per member and gradient step [256].
-        max_steps: gradient steps at most; small data are passed over more often [no limit].
+        max_steps: gradient steps, after which the pass over the data under way is the last; small
+            data are passed over more often [no limit].
         patience: epochs without improvement on the hold-out after which a member is done [50].
         improvement: decrease of the hold-out NLL that counts as improvement, nats per output
             [0.01, relative].
@@ -44,11 +47,12 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
-        if not 0.0 < self.holdout < 1.0:
-            raise ValueError(f"holdout: expected a share in (0, 1), got {self.holdout}")
+        require(0.0 < self.holdout < 1.0, "holdout", "a share in (0, 1)", self.holdout)
+        require(0.0 < self.learning_rate < inf, "learning_rate", "positive", self.learning_rate)
         for name in ("batch_size", "max_steps", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        for name in ("weight_decay", "improvement", "bound_penalty"):
+            require(0.0 <= getattr(self, name) < inf, name, "not negative", getattr(self, name))
 
 
 def fit(
@@ -61,6 +65,7 @@ def fit(
 
     Raises:
         ValueError: if there are fewer than two steps to learn from.
+        ModelDivergedError: if no member predicts the hold-out with a finite error.
     """
     count = len(data.reward)
     if count < 2:
@@ -80,17 +85,22 @@ def fit(
             steps += 1
         best.update(_holdout_error(model, columns, held), config.improvement)
     best.restore()
+    if not best.error.isfinite().any():
+        raise ModelDivergedError(f"no member fits the {count} steps: errors {best.error.tolist()}")
     model.elites.copy_(best.error.argsort()[: model.config.elites].sort().values)
     model.forget_folded()
     return _report(model, columns, held, steps)
 
 
 class BestWeights:
-    """Each member's weights at its least hold-out error so far."""
+    """Each member's weights at its least hold-out error so far.
+
+    The variance bounds, which members share, are those of the last improvement of any.
+    """
 
     def __init__(self, model: ProbabilisticEnsemble, error: Tensor) -> None:
         """``error [M]``: of the weights that ``model`` has now."""
-        self.error = error
+        self.error = torch.where(error.isnan(), torch.inf, error)
         self.stale = torch.zeros_like(error)
         self._parameters = dict(model.named_parameters())
         self._best = {name: value.detach().clone() for name, value in self._parameters.items()}

@@ -12,7 +12,8 @@ from scipy.linalg import solve_discrete_are
 
 from mpc_robot.agents.pets import PETS, PETSConfig
 from mpc_robot.agents.pets_presets import PRESETS, pets_preset
-from mpc_robot.controllers import ICEMConfig
+from mpc_robot.agents.value import ValueConfig
+from mpc_robot.controllers import MPPI, ICEMConfig, MPPIConfig
 from mpc_robot.data.replay import Experience
 from mpc_robot.dynamics.ensemble import EnsembleConfig
 from mpc_robot.dynamics.ensemble_fit import FitConfig
@@ -53,6 +54,9 @@ def episode(agent: PETS, start: np.ndarray, explore: bool = True) -> tuple[float
         state, total = following, total + earned
         actions.append(float(action[0]))
     return total, actions
+
+
+WITH_VALUE = dataclasses.replace(SMALL, discount=0.9, value=ValueConfig(gradient_steps=20))
 
 
 def starts(count: int) -> np.ndarray:
@@ -100,22 +104,25 @@ def test_the_plan_does_not_outlive_the_episode(ends: str) -> None:
     assert agent._planner.plan is None
 
 
-def test_a_restored_agent_goes_on_to_the_bit() -> None:
-    original = PETS(CART, SPEC, SMALL, seed=0)
+@pytest.mark.parametrize("config", [SMALL, WITH_VALUE], ids=["plain", "value"])
+def test_a_restored_agent_goes_on_to_the_bit(config: PETSConfig) -> None:
+    original = PETS(CART, SPEC, config, seed=0)
     for start in starts(2):
         episode(original, start)
-    restored = PETS(CART, SPEC, SMALL, seed=99)
+    restored = PETS(CART, SPEC, config, seed=99)
     restored.load_state_dict(original.state_dict())
     for start in starts(4)[2:]:
         assert episode(original, start) == episode(restored, start)
 
 
-@pytest.mark.parametrize("part", ["model", "replay", "rng", "steps", "plan_seed", "warmup_action"])
+@pytest.mark.parametrize(
+    "part", ["model", "value", "replay", "rng", "steps", "plan_seed", "warmup_action"]
+)
 def test_no_part_of_a_checkpoint_may_be_missing(part: str) -> None:
-    state = PETS(CART, SPEC, SMALL, seed=0).state_dict()
+    state = PETS(CART, SPEC, WITH_VALUE, seed=0).state_dict()
     del state[part]
     with pytest.raises(CheckpointError, match=part):
-        PETS(CART, SPEC, SMALL, seed=0).load_state_dict(state)
+        PETS(CART, SPEC, WITH_VALUE, seed=0).load_state_dict(state)
 
 
 def test_a_checkpoint_of_other_sizes_is_refused() -> None:
@@ -127,7 +134,16 @@ def test_a_checkpoint_of_other_sizes_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("horizon", 0.0), ("warmup_steps", 0), ("warmup_hold", 0), ("fit_every", 0)],
+    [
+        ("horizon", 0.0),
+        ("warmup_steps", 0),
+        ("warmup_hold", 0),
+        ("fit_every", 0),
+        ("horizon", float("inf")),
+        ("horizon", float("nan")),
+        ("discount", 1.5),
+        ("warmup_steps", 1),
+    ],
 )
 def test_settings_that_make_no_sense(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{field}: expected"):
@@ -135,7 +151,7 @@ def test_settings_that_make_no_sense(field: str, value: float) -> None:
 
 
 def test_a_horizon_shorter_than_one_step_is_refused() -> None:
-    with pytest.raises(ValueError, match="horizon: expected at least 1 step, got 0"):
+    with pytest.raises(ValueError, match="horizon: expected at least one control period of 0.1 s"):
         PETS(CART, SPEC, dataclasses.replace(SMALL, horizon=0.01), seed=0)
 
 
@@ -150,3 +166,21 @@ def test_every_preset_is_of_a_task_and_fits_it(name: str) -> None:
 
 def test_tasks_nobody_tuned_get_the_defaults() -> None:
     assert pets_preset("Nobody-v0") == PETSConfig()
+
+
+def test_another_search_can_plan_in_the_same_model() -> None:
+    agent = PETS(CART, SPEC, SMALL, seed=0)
+    controller = agent.controller(MPPIConfig(num_samples=7))
+    assert isinstance(controller.optimizer, MPPI)
+    assert controller.dynamics is agent.model
+
+
+def test_a_value_function_needs_a_discount_below_one() -> None:
+    with pytest.raises(ValueError, match="discount: expected"):
+        dataclasses.replace(SMALL, value=ValueConfig())
+
+
+@pytest.mark.parametrize(("field", "value"), [("members", 0), ("lambda_", 7.0), ("recent", 0)])
+def test_value_settings_that_make_no_sense(field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{field}: expected"):
+        ValueConfig(**{field: value})

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc_robot.controllers import Interpolation
-from mpc_robot.controllers.parameterization import ActionSpline
+from mpc_robot.controllers.parameterization import ActionSpline, spline_for
+from mpc_robot.envs import EnvSpec
 
 FAR = ([-1e3, -1e3], [1e3, 1e3])
 
@@ -132,3 +133,16 @@ def test_every_action_is_within_the_float64_bounds(
 def test_impossible_splines_are_refused_by_name(field: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"^{field}: expected"):
         ActionSpline(**{"horizon": 10, "low": [-1.0], "high": [1.0], **arguments})
+
+
+def test_a_horizon_in_seconds_is_so_many_steps() -> None:
+    spec = EnvSpec(2, -np.ones(1), np.ones(1), 0.05, None)
+    assert spline_for(spec, 0.6).horizon == 12
+    assert spline_for(spec, 0.6, 4, "linear").knots == 4
+
+
+@pytest.mark.parametrize("horizon", [0.0, -1.0, 0.02, float("nan"), float("inf")])
+def test_a_horizon_below_one_control_period_is_refused(horizon: float) -> None:
+    spec = EnvSpec(2, -np.ones(1), np.ones(1), 0.05, None)
+    with pytest.raises(ValueError, match=r"horizon: expected at least one control period of 0\.05"):
+        spline_for(spec, horizon)

@@ -32,3 +32,8 @@ def test_nan_after_certain_termination_is_nothing_and_before_it_is_nan() -> None
     nan = float("nan")
     assert trajectories([1.0, nan], [0.0, 1.0]).returns().item() == 1.0
     assert trajectories([nan, 1.0], [0.0, 1.0]).returns().isnan().item()
+
+
+def test_a_survival_that_is_nan_is_no_good_plan() -> None:
+    nan = float("nan")
+    assert trajectories([-1.0, -1.0, -1.0], [nan, 1.0, 1.0]).returns().isnan().item()

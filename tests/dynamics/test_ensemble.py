@@ -15,6 +15,7 @@ from mpc_robot.data.replay import Experience
 from mpc_robot.dynamics.ensemble import EnsembleConfig, ProbabilisticEnsemble
 from mpc_robot.dynamics.ensemble_fit import FitConfig, fit
 from mpc_robot.envs.base import EnvSpec, Task
+from mpc_robot.errors import ModelDivergedError
 
 A = np.array([[1.0, 0.1], [-0.2, 0.9]])
 B = np.array([[0.0], [0.3]])
@@ -361,3 +362,15 @@ def test_training_settings_that_make_no_sense(field: str) -> None:
 def test_a_model_needs_data() -> None:
     with pytest.raises(ValueError, match="expected at least 2 steps to fit a model, got 1"):
         fit(ensemble(), experience(1), FitConfig(), generator())
+
+
+def test_data_that_no_member_can_fit_are_said_to_be_so() -> None:
+    data = experience(100)
+    wild = dataclasses.replace(data, next_observation=data.next_observation * 1e300)
+    with pytest.raises(ModelDivergedError, match="no member fits the 100 steps"):
+        fit(ensemble(), wild, FitConfig(max_steps=5), generator())
+
+
+def test_inputs_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(ValueError, match="model_inputs: expected indices below 2"):
+        ensemble(dataclasses.replace(KNOWN, model_inputs=(0, 2)))
