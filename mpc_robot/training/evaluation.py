@@ -87,6 +87,11 @@ class Evaluation:
         return float(self.returns.std())
 
 
+def snapshot(values: Any) -> Floats:
+    """A copy in float64, for an environment may go on to change its array in place."""
+    return np.array(values, dtype=np.float64)
+
+
 def run_episode(
     env: gym.Env[Any, Any],
     controller: Controller,
@@ -109,19 +114,19 @@ def run_episode(
     observation, _ = env.reset(seed=derive_seed(seed, 0))
     controller.reset(derive_seed(seed, 1))
     on_step()
-    observations, actions, rewards = [np.asarray(observation, dtype=np.float64)], [], []
+    observations, actions, rewards = [snapshot(observation)], [], []
     terminated = truncated = False
     while not (terminated or truncated):
         action = controller.act(sense(controller, env, observations[-1]))
         observation, reward, terminated, truncated, _ = env.step(action)
         on_step()
-        observations.append(np.asarray(observation, dtype=np.float64))
-        actions.append(action)
+        observations.append(snapshot(observation))
+        actions.append(snapshot(action))
         rewards.append(float(reward))
         truncated = truncated or len(rewards) == max_steps
     return Episode(
         observations=np.array(observations),
-        actions=np.array(actions, dtype=np.float64),
+        actions=np.array(actions),
         rewards=np.array(rewards),
         terminated=bool(terminated),
         truncated=bool(truncated),

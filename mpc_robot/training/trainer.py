@@ -10,7 +10,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import numpy.typing as npt
 
 from mpc_robot.agents.base import Agent
 from mpc_robot.data.replay import Experience
@@ -18,7 +17,7 @@ from mpc_robot.envs import Task, make_env
 from mpc_robot.errors import CheckpointError
 from mpc_robot.training import checkpoint
 from mpc_robot.training.display import Display
-from mpc_robot.training.evaluation import evaluate
+from mpc_robot.training.evaluation import evaluate, snapshot
 from mpc_robot.training.metrics import TIME, MetricsLog
 from mpc_robot.training.run_folder import RunFolder
 from mpc_robot.training.seeding import EVALUATION, TRAINING, derive_seed
@@ -142,7 +141,7 @@ class Trainer:
         progress, learned = self.progress, defaultdict[str, list[float]](list)
         before_s = progress.wall_s
         seed = derive_seed(self.config.seed, TRAINING, progress.episode)
-        observation = _floats(env.reset(seed=seed)[0])
+        observation = snapshot(env.reset(seed=seed)[0])
         rewards: list[float] = []
         terminated = truncated = False
         while not (terminated or truncated):
@@ -150,7 +149,7 @@ class Trainer:
             action = self.agent.act(observation, explore=True)
             reached, reward, terminated, truncated, _ = env.step(action)
             step = Experience(
-                observation, action, float(reward), _floats(reached), terminated, truncated
+                observation, action, float(reward), snapshot(reached), terminated, truncated
             )
             self.agent.observe(step)
             for name, value in self.agent.update().items():
@@ -196,7 +195,3 @@ class Trainer:
     def _about(self) -> dict[str, Any]:
         """What a checkpoint must be of to be ours."""
         return {"task": self.config.task, "agent": self.config.agent}
-
-
-def _floats(observation: Any) -> npt.NDArray[np.float64]:
-    return np.array(observation, dtype=np.float64)

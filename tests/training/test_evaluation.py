@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -84,6 +85,29 @@ def test_a_controller_of_states_gets_states() -> None:
     assert all(len(sensed) == len(physics_state(env)) for sensed in controller.sensed)
     times = [sensed[0] for sensed in controller.sensed]
     np.testing.assert_allclose(np.diff(times), 0.04)
+
+
+class InPlace(gym.Env[Any, Any]):
+    """Counts its steps in the one array that it has, and never ends."""
+
+    observation_space = gym.spaces.Box(0.0, np.inf, (1,), np.float64)
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float64)
+
+    def __init__(self) -> None:
+        self.count = np.zeros(1)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        self.count[:] = 0.0
+        return self.count, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.count += 1.0
+        return self.count, 0.0, False, False, {}
+
+
+def test_an_environment_may_observe_in_place() -> None:
+    episode = run_episode(InPlace(), Constant(0.0), seed=0, max_steps=3)
+    assert episode.observations.tolist() == [[0.0], [1.0], [2.0], [3.0]]
 
 
 def test_max_steps_truncates() -> None:
