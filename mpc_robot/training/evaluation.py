@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc_robot.controllers.base import Controller, sense
-from mpc_robot.envs import Task, make_env
+from mpc_robot.envs import EnvSpec, Task, env_spec, make_env
 from mpc_robot.training.seeding import derive_seed
 from mpc_robot.training.video import film, renderable_env
 
@@ -133,6 +133,15 @@ def run_episode(
     )
 
 
+def check_episodes_end(task: Task, spec: EnvSpec) -> None:
+    """Raises ValueError if nothing need ever end an episode of the task."""
+    if spec.max_episode_steps is None:
+        raise ValueError(
+            f"{task.name}: expected an environment with a time limit, got none; "
+            "register it with max_episode_steps=..."
+        )
+
+
 def evaluate(
     task: Task,
     controller: Controller,
@@ -153,7 +162,8 @@ def evaluate(
         video: MP4 to film the first episode to.
 
     Raises:
-        ValueError: if ``episodes`` or ``max_steps`` is not positive.
+        ValueError: if ``episodes`` or ``max_steps`` is not positive, or if neither ``max_steps``
+            nor the task limits an episode.
         RenderingUnavailable: if a video is wanted and none can be made; nothing was run then.
         PlantError: if the environment reports NaN or an infinity.
     """
@@ -163,6 +173,8 @@ def evaluate(
         raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
     started = time.perf_counter()
     with closing(make_env(task) if video is None else renderable_env(task)) as env:
+        if max_steps is None:
+            check_episodes_end(task, env_spec(env))
         with nullcontext(_no_camera) if video is None else film(env, video) as on_step:
             recorded = [run_episode(env, controller, derive_seed(seed, 0), max_steps, on_step)]
         for episode in range(1, episodes):

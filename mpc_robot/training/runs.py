@@ -16,7 +16,7 @@ from mpc_robot.envs import env_spec, get_task, make_env
 from mpc_robot.errors import CheckpointError
 from mpc_robot.training.config import from_json, to_json
 from mpc_robot.training.display import Display
-from mpc_robot.training.evaluation import Evaluation, evaluate
+from mpc_robot.training.evaluation import Evaluation, check_episodes_end, evaluate
 from mpc_robot.training.learning_curve import plot_learning_curve
 from mpc_robot.training.report import write_report
 from mpc_robot.training.run_folder import RunFolder
@@ -34,6 +34,7 @@ def start_run(
     Raises:
         UnknownNameError: if there is no such task or agent.
         RunExistsError: if ``path`` already holds a run; nothing in it was touched.
+        ValueError: if the task has no time limit, or a setting of the agent does not fit it.
     """
     folder = RunFolder(path)
     folder.check_free()
@@ -102,5 +103,6 @@ def _trainer(
     task = get_task(config.task)
     with closing(make_env(task)) as env:
         spec = env_spec(env)
+    check_episodes_end(task, spec)
     agent = agent_kind(config.agent).build(task, spec, agent_config, config.seed)
     return Trainer(folder, task, agent, config, Display(console, config.steps))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mpc_robot.controllers import RandomController
-from mpc_robot.envs import get_task, make_env, physics_state
+from mpc_robot.envs import Task, get_task, make_env, physics_state
 from mpc_robot.errors import PlantError
 from mpc_robot.training import evaluation as module
 from mpc_robot.training.evaluation import evaluate, run_episode
@@ -119,6 +119,14 @@ def test_max_steps_truncates() -> None:
 def test_nothing_to_do_is_an_error(episodes: int, max_steps: int | None) -> None:
     with pytest.raises(ValueError, match="expected at least 1"):
         evaluate(PENDULUM, Constant(0.0), episodes, seed=0, max_steps=max_steps)
+
+
+def test_episodes_that_nothing_ends_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "make_env", lambda task: InPlace())
+    endless = Task("Endless-v0", "Endless-v0")
+    with pytest.raises(ValueError, match=r"Endless-v0: .* time limit.* max_episode_steps="):
+        evaluate(endless, Constant(0.0), 1, seed=0)
+    assert evaluate(endless, Constant(0.0), 1, seed=0, max_steps=4).lengths == [4]
 
 
 def test_negative_seed_is_an_error() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 from rich.console import Console
 
@@ -61,6 +62,17 @@ def test_nothing_is_started_where_a_run_is(run: Path) -> None:
 def test_nothing_is_written_for_an_unknown_task(tmp_path: Path) -> None:
     config = TrainConfig(agent="fake", task="Pendulom-v1")
     with pytest.raises(UnknownNameError, match="unknown task 'Pendulom-v1'"):
+        start_run(tmp_path / "new", config, agent_kind("fake").config_class())
+    assert not (tmp_path / "new").exists()
+
+
+def test_nothing_is_written_for_a_task_without_a_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = gym.envs.registration.EnvSpec("Endless-v0", gym.spec("Pendulum-v1").entry_point)
+    monkeypatch.setitem(gym.registry, "Endless-v0", endless)
+    config = TrainConfig(agent="fake", task="Endless-v0")
+    with pytest.raises(ValueError, match=r"Endless-v0: .* time limit.* max_episode_steps="):
         start_run(tmp_path / "new", config, agent_kind("fake").config_class())
     assert not (tmp_path / "new").exists()
 
