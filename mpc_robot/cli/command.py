@@ -52,6 +52,7 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Sequence[str]], Command]]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0 (good), 1 (it failed) or 2 (the words were wrong)."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    sys.path.append("")  # the module of --task module:Id may lie in the current folder
     as_json = "--json" in argv
     try:
         command = _parse(argv)

@@ -1,6 +1,7 @@
 """The command: what it prints, what it leaves behind, and its exit codes."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mpc_robot.cli import main
 from mpc_robot.envs import TASKS
@@ -368,3 +370,23 @@ def test_ctrl_c_on_the_console_script(tmp_path: Path) -> None:
     assert f"mpc-robot train --resume {tmp_path / 'run'}" in errors
     assert "Traceback" not in errors
     checkpoint.load(tmp_path / "run" / "checkpoint", {"task": "CartpoleBalance-v0"})
+
+
+def test_the_environment_of_the_readme_trains_from_its_folder(tmp_path: Path) -> None:
+    """Nothing is known of it but what it does, so its reward and termination are learned."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (code,) = [block for block in blocks if 'gym.register("Cart-v0"' in block]
+    (tmp_path / "cart.py").write_text(code)
+    words = [SCRIPT, "train", "--agent", "pets", "--task", "cart:Cart-v0", "--out", "run"]
+    words += ["--steps", "100", "--eval-episodes", "1", "--config.warmup-steps", "50"]
+    words += ["--config.fit-every", "50", "--config.fit.max-steps", "20", "--config.horizon", "1"]
+    words += ["--config.ensemble.hidden", "8", "--config.optimizer.num-samples", "16"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == GOOD, done.stderr
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert "reward" in report["model"]["calibration"]["outputs"]
+    assert "a simulator needs observe and reward" in report["plan"]["oracle_missing"]
+    (arrays,) = tmp_path.glob("run/checkpoint/*/arrays.safetensors")
+    heads = load_file(arrays)["/agent/model/network.biases.3"].shape[-1]
+    assert heads == 2 * (2 + 1) + 1  # mean and variance of observation and reward; termination
