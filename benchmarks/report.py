@@ -55,7 +55,7 @@ def pets_table() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for task, study in STUDIES.items():
-        results = [result for result in load("pets") if result["task"] == task]
+        results = [result for result in load("sample_efficiency") if result["task"] == task]
         if results:
             rows.append(_pets_row(task, study, results))
     return "\n".join(rows)
@@ -88,7 +88,7 @@ def pets_plot() -> Figure:
     figure = Figure(figsize=(13, 6.4), layout="constrained")
     axes = figure.subplots(2, 3).flat
     for panel, (task, study) in zip(axes, STUDIES.items(), strict=False):
-        _plot_task(panel, task, study, [r for r in load("pets") if r["task"] == task])
+        _plot_task(panel, task, study, [r for r in load("sample_efficiency") if r["task"] == task])
     legend = axes[len(STUDIES)]
     legend.axis("off")
     handles, labels = axes[0].get_legend_handles_labels()
@@ -133,7 +133,9 @@ def planning_table() -> str:
 # All of it ----------------------------------------------------------------------------------------
 
 TABLES: dict[str, Callable[[], str]] = {"pets": pets_table, "planning": planning_table}
-FIGURES: dict[str, tuple[str, Callable[[], Figure]]] = {"pets.png": ("pets", pets_plot)}
+FIGURES: dict[str, tuple[str, Callable[[], Figure]]] = {
+    "pets.png": ("sample_efficiency", pets_plot)
+}
 
 
 def filled(page: str) -> str:

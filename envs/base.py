@@ -98,7 +98,8 @@ def env_spec(env: gym.Env[Any, Any]) -> EnvSpec:
     """Read the sizes and limits off an environment.
 
     Raises:
-        ValueError: if the observation is not a flat Box, or the action not a flat bounded Box.
+        ValueError: if the observation is not a flat Box, the action not a flat bounded Box, or the
+            control period is not known.
     """
     obs, act = env.observation_space, env.action_space
     if not isinstance(obs, gym.spaces.Box) or len(obs.shape) != 1:
@@ -108,18 +109,29 @@ def env_spec(env: gym.Env[Any, Any]) -> EnvSpec:
     if not (np.isfinite(act.low).all() and np.isfinite(act.high).all()):
         raise ValueError(
             f"action space: expected finite bounds, got low={act.low} high={act.high}; "
-            "wrap the environment in gymnasium.wrappers.RescaleAction or clip it"
+            "give the environment a bounded action space"
         )
-    base: Any = env.unwrapped
-    dt = getattr(base, "dt", None) or 1.0 / (env.metadata.get("render_fps") or 1.0)
     limit = env.spec.max_episode_steps if env.spec is not None else None
     return EnvSpec(
         observation_dim=obs.shape[0],
         action_low=act.low.astype(np.float64),
         action_high=act.high.astype(np.float64),
-        dt=float(dt),
+        dt=_control_period(env),
         max_episode_steps=limit,
     )
+
+
+def _control_period(env: gym.Env[Any, Any]) -> float:
+    """Seconds from one action to the next: ``env.dt``, or one frame of ``render_fps``."""
+    base: Any = env.unwrapped
+    frames = env.metadata.get("render_fps")
+    dt = getattr(base, "dt", None) or (1.0 / frames if frames else None)
+    if dt is None:
+        raise ValueError(
+            "control period: expected an attribute `dt`, s, or metadata['render_fps'] of the "
+            f"environment, got neither from {base!r}"
+        )
+    return float(dt)
 
 
 def physics_state(env: gym.Env[Any, Any]) -> npt.NDArray[np.float64]:

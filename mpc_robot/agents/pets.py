@@ -8,7 +8,7 @@ and then. There is no policy: the controller is MPC over the learned dynamics.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -105,12 +105,13 @@ class PETS:
             self._begin_episode()
 
     def update(self) -> Metrics:
-        """Refit the model where due: when warm-up ends, then every ``fit_every`` steps."""
+        """Refit where due: when warm-up ends, then every ``fit_every`` steps."""
+        metrics = self._plan_metrics()
         since = self.steps - self.config.warmup_steps
         if since < 0 or since % self.config.fit_every:
-            return {}
+            return metrics
         data = self.replay.all()
-        metrics = fit(self.model, data, self.config.fit, self.rng)
+        metrics |= fit(self.model, data, self.config.fit, self.rng)
         return metrics if self.value is None else metrics | self.value.fit(data, self.rng)
 
     def controller(self, optimizer: OptimizerConfig | None = None) -> MPC:
@@ -154,6 +155,14 @@ class PETS:
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"checkpoint does not hold this PETS agent: {error}") from error
         self._planner.reset(self._plan_seed)
+
+    def _plan_metrics(self) -> Metrics:
+        """What the last plan promises; whether the model could value no candidate at all."""
+        plan = self._planner.plan
+        if plan is None:
+            return {}
+        found = isfinite(plan.value)
+        return {"plan/failed": float(not found)} | ({"plan/return": plan.value} if found else {})
 
     def _begin_episode(self) -> None:
         """A fresh plan, searched with random numbers that a checkpoint can name."""

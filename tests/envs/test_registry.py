@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -17,6 +17,7 @@ from mpc_robot.errors import PlantError, UnknownNameError
 class Hover(gym.Env[Any, Any]):
     """A user's own environment, without MuJoCo."""
 
+    metadata: ClassVar[dict[str, Any]] = {"render_fps": 20}
     observation_space = gym.spaces.Box(-np.inf, np.inf, (2,))
     action_space = gym.spaces.Box(-1.0, 1.0, (1,))
 
@@ -110,3 +111,18 @@ def test_own_tasks_render(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_discrete_action_space_is_refused() -> None:
     with pytest.raises(ValueError, match="action space: expected a continuous Box"):
         env_spec(make_env(get_task("CartPole-v1")))
+
+
+def test_an_unbounded_action_space_is_refused() -> None:
+    env = Hover()
+    env.action_space = gym.spaces.Box(-np.inf, np.inf, (1,))
+    with pytest.raises(ValueError, match="action space: expected finite bounds"):
+        env_spec(env)
+
+
+def test_the_control_period_is_not_guessed() -> None:
+    assert env_spec(Hover()).dt == 0.05
+    env = Hover()
+    env.metadata = {}  # type: ignore[misc]
+    with pytest.raises(ValueError, match="control period: expected an attribute `dt`"):
+        env_spec(env)
