@@ -11,7 +11,7 @@ import gymnasium as gym
 from mpc_robot.envs import cartpole, reacher_two_link
 from mpc_robot.envs.base import Task
 from mpc_robot.envs.gymnasium_mujoco import GYMNASIUM_MUJOCO
-from mpc_robot.envs.wrappers import FiniteOrError, Observe
+from mpc_robot.envs.wrappers import FiniteOrError, Observe, muted_warnings
 from mpc_robot.errors import UnknownNameError
 
 TASKS: dict[str, Task] = {
@@ -76,7 +76,8 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env[Any, Any]:
     # Environments that cannot be rendered need not know the argument.
     render = {} if render_mode is None else {"render_mode": render_mode}
     kwargs = {**task.env_kwargs, **render}
-    env: gym.Env[Any, Any] = gym.make(task.env_id, disable_env_checker=True, **kwargs)
+    with muted_warnings():  # Gymnasium's models use attributes that MuJoCo will drop
+        env: gym.Env[Any, Any] = gym.make(task.env_id, disable_env_checker=True, **kwargs)
     if task.observe is not None:
         env = Observe(env, task.observe, task.fields)
     return FiniteOrError(env)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -10,6 +12,17 @@ import numpy as np
 
 from mpc_robot.envs.base import Observation, ObserveFn
 from mpc_robot.errors import PlantError
+
+
+@contextmanager
+def muted_warnings() -> Iterator[None]:
+    """Keep MuJoCo's warnings off the terminal and out of a log file in the current folder."""
+    handler = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(handler)
 
 
 def read_fields(data: mujoco.MjData, names: tuple[str, ...]) -> dict[str, Observation]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +16,7 @@ from torch import Tensor
 from mpc_robot.dynamics.base import Sensed, Trajectories, Transition
 from mpc_robot.envs.base import Task
 from mpc_robot.envs.registry import make_env
-from mpc_robot.envs.wrappers import read_fields
+from mpc_robot.envs.wrappers import muted_warnings, read_fields
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -130,7 +128,7 @@ class Simulator:
         batch.state[:], batch.warning[:] = start, 0
         record = self._record(num, horizon * skip)
         failed = np.zeros(num, dtype=bool)
-        with _muted_warnings():
+        with muted_warnings():  # a plan that diverges is no news, just a bad plan
             try:
                 batch.rollout(
                     horizon * skip, action.repeat(skip, axis=1), record=tuple(record), out=record
@@ -170,14 +168,3 @@ def _model_and_frame_skip(task: Task) -> tuple[mujoco.MjModel, int]:
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     env.close()
     return model, base.frame_skip
-
-
-@contextmanager
-def _muted_warnings() -> Iterator[None]:
-    """Keep MuJoCo from writing a log file: a plan that diverges is no news, just a bad plan."""
-    handler = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda message: None)
-    try:
-        yield
-    finally:
-        mujoco.set_mju_user_warning(handler)

@@ -24,6 +24,7 @@ from mpc_robot.training.metrics import read_metrics
 GOOD, FAILED, WRONG_WORDS = 0, 1, 2
 TRAIN = ["train", "--agent", "fake", "--task", "Pendulum-v1", "--steps", "400"]
 TRAIN += ["--eval-every", "400", "--eval-episodes", "1", "--checkpoint-every", "200"]
+SCRIPT = str(Path(sys.executable).with_name("mpc-robot"))
 RUN = ["run", "--task", "CartpoleBalance-v0", "--steps", "3"]
 
 pytestmark = pytest.mark.usefixtures("fake_kind")
@@ -64,6 +65,14 @@ def test_tasks_lists_every_task(
     tasks = {task["name"]: task for task in said()["tasks"]}
     assert tasks.keys() == TASKS.keys()
     assert tasks["HalfCheetah-v5"]["action_dim"] == 6
+
+
+def test_tasks_leaves_nothing_behind(tmp_path: Path) -> None:
+    """MuJoCo would log each warning about a model to a file."""
+    words = [SCRIPT, "tasks"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (GOOD, "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_doctor_renders_and_names_extras(said: Callable[[], dict[str, Any]]) -> None:
@@ -343,9 +352,6 @@ def test_a_bug_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "evaluate", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main([*RUN, "--controller", "random"])
-
-
-SCRIPT = str(Path(sys.executable).with_name("mpc-robot"))
 
 
 def test_the_console_script() -> None:
