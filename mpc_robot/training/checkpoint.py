@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ _MANIFEST = "manifest.json"
 _MANIFEST_DRAFT = "manifest.json.tmp"
 _ARRAYS = "arrays.safetensors"
 _VALUES = "state.json"
+_STEP_FOLDER = re.compile(r"step-\d{6,}(-again)?")
 
 
 def save(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any], step: int) -> None:
@@ -193,10 +195,28 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"checkpoint in {folder}: expected format version {FORMAT}, got {manifest['format']}"
         )
-    missing = {"about", "folder", "files"} - manifest.keys()
-    if missing:
-        raise CheckpointError(f"{folder / _MANIFEST} is damaged: no {sorted(missing)} in it")
+    sound = {
+        "about": isinstance(manifest.get("about"), dict),
+        "folder": _STEP_FOLDER.fullmatch(str(manifest.get("folder"))),
+        "files": _are_fingerprints(manifest.get("files")),
+    }
+    for name, is_sound in sound.items():
+        if not is_sound:
+            raise CheckpointError(
+                f"{folder / _MANIFEST} is damaged: {name} can not be {manifest.get(name)!r}"
+            )
     return manifest
+
+
+def _are_fingerprints(files: Any) -> bool:
+    """Whether these are the sizes and digests of just the two files of a checkpoint."""
+    if not isinstance(files, dict) or files.keys() != {_ARRAYS, _VALUES}:
+        return False
+    return all(
+        isinstance(given, dict)
+        and {key: type(value) for key, value in given.items()} == {"bytes": int, "sha256": str}
+        for given in files.values()
+    )
 
 
 def _current(folder: Path) -> str | None:

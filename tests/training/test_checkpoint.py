@@ -220,6 +220,32 @@ def test_damaged_manifest(saved: Path, content: str) -> None:
         checkpoint.load(saved, ABOUT)
 
 
+FINGERPRINT = {"bytes": 1, "sha256": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("about", None),
+        ("about", ["task"]),
+        ("folder", 5),
+        ("folder", "../../step-000005"),
+        ("folder", "step-000005/."),
+        ("files", {}),
+        ("files", []),
+        ("files", {"state.json": FINGERPRINT}),
+        ("files", {"state.json": FINGERPRINT, "arrays.safetensors": {"sha256": ""}}),
+        ("files", {"state.json": FINGERPRINT, "arrays.safetensors": {**FINGERPRINT, "bytes": "1"}}),
+        ("files", {"state.json": FINGERPRINT, "arrays.safetensors": FINGERPRINT, "../x": {}}),
+    ],
+)
+def test_tampered_manifest(saved: Path, name: str, value: Any) -> None:
+    manifest = json.loads((saved / "manifest.json").read_text())
+    (saved / "manifest.json").write_text(json.dumps(manifest | {name: value}))
+    with pytest.raises(CheckpointError, match=f"is damaged: {name} can not be"):
+        checkpoint.load(saved, ABOUT)
+
+
 def test_unknown_format_version(saved: Path) -> None:
     manifest = json.loads((saved / "manifest.json").read_text())
     (saved / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
