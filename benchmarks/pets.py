@@ -55,7 +55,7 @@ STUDIES = {
     "CartpoleBalance-v0": Study(0.95, None, 500, 1_000, 500, 2),
     "InvertedPendulum-v5": Study(None, 950.0, 1_500, 2_000, 500, 3),
     "Reacher-v5": Study(None, -5.0, 5_000, 4_000, 500, 20),
-    "InvertedDoublePendulum-v5": Study(None, 9_000.0, 10_000, 8_000, 1_000, 2),
+    "InvertedDoublePendulum-v5": Study(None, 9_000.0, 10_000, 6_000, 1_000, 2),
 }
 ORACLES = {
     "CartpoleSwingup-v0": (1.0, 3),
