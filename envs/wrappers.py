@@ -26,8 +26,8 @@ def muted_warnings() -> Iterator[None]:
 
 
 def read_fields(data: mujoco.MjData, names: tuple[str, ...]) -> dict[str, Observation]:
-    """The named MjData fields of one simulation, live: ``{"qpos": [nq], ...}``."""
-    return {name: getattr(data, name) for name in names}
+    """Copies of the named MjData fields of one simulation: ``{"qpos": [nq], ...}``."""
+    return {name: np.array(getattr(data, name)) for name in names}
 
 
 class Observe(gym.ObservationWrapper[Observation, Any, Any]):
