@@ -28,8 +28,9 @@ class UnknownNameError(ValueError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         """Args: the kind of thing (``"task"``), the name that came, and the names that exist."""
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names
-        super().__init__(f"unknown {kind} {name!r}; nearest: {', '.join(near)}")
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        offer = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(names)}"
+        super().__init__(f"unknown {kind} {name!r}; {offer}")
 
 
 def require(valid: bool, field: str, expected: str, got: object) -> None:

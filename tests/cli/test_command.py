@@ -181,6 +181,7 @@ def test_a_planner_that_looks_ahead_beats_chance(said: Callable[[], dict[str, An
         (["run", "--task", "HalfCheeta-v5"], "nearest: HalfCheetah-v5"),
         (["run", "--task", "Ant-v5", "--controller", "ice"], "'ice'; nearest: icem"),
         ([*RUN, "--dynamics", "simulatr"], "unknown dynamics 'simulatr'; nearest: simulator"),
+        ([*RUN, "--dynamics", "x"], "unknown dynamics 'x'; known: simulator, the folder of a run"),
         ([*RUN, "--horizon", "0"], "horizon: expected a positive time in s, got 0.0"),
         ([*RUN, "--horizon", "nan"], "horizon: expected a positive time in s, got nan"),
         ([*RUN, "--horizon", "soon"], "--horizon"),
