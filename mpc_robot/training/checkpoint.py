@@ -7,6 +7,7 @@ step folder first and then swaps the manifest in, so there is always one whole c
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -66,7 +67,8 @@ def save(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any], step:
         os.replace(folder / _MANIFEST_DRAFT, folder / _MANIFEST)
         _sync_folder(folder)
     except OSError as error:
-        _remove_all_but(folder, _current(folder))
+        with contextlib.suppress(OSError):
+            _remove_all_but(folder, _current(folder))
         needed = sum(len(content) for content in files.values())
         raise OSError(
             error.errno,

@@ -60,7 +60,14 @@ class RunFolder:
         return self.path / "report.md"
 
     def check_free(self) -> None:
-        """Raises RunExistsError if the folder already holds a run, or what is left of one."""
+        """Make sure that a run can be made here.
+
+        Raises:
+            RunExistsError: if the folder already holds a run, or what is left of one.
+            NotADirectoryError: if there is something else than a folder.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise NotADirectoryError(f"{self.path}: expected a folder, got a file")
         for file in (self.config, self.metrics):
             if file.exists():
                 raise RunExistsError(

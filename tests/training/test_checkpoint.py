@@ -283,6 +283,14 @@ def test_full_disk_leaves_the_previous_checkpoint(small_disk: Path) -> None:
     assert checkpoint.load(small_disk, ABOUT)["w"].eq(1).all()
 
 
+def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="checkpoint not written") as caught:
+        checkpoint.save(tmp_path / "file", {}, ABOUT, step=1)
+    assert caught.value.filename == str(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_file_size_limit_leaves_the_previous_checkpoint(tmp_path: Path, in_child: Child) -> None:
     checkpoint.save(tmp_path, {"w": torch.ones(9)}, ABOUT, step=1)
 

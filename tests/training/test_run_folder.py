@@ -30,6 +30,14 @@ def test_other_files_do_not_matter(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    with pytest.raises(NotADirectoryError, match=r"notes\.txt: expected a folder, got a file"):
+        RunFolder(file).create({}, save_first=lambda: pytest.fail("touched"))
+    assert file.read_text() == "mine"
+
+
 def test_it_is_no_run_before_its_first_checkpoint_is_saved(tmp_path: Path) -> None:
     def fail() -> None:
         assert not (tmp_path / "config.json").exists()
