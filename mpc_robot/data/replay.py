@@ -58,7 +58,12 @@ class ReplayBuffer:
         return self._size
 
     def add(self, experience: Experience) -> None:
-        """Append one step; beyond capacity the oldest is forgotten."""
+        """Append one step; beyond capacity the oldest is forgotten.
+
+        Raises:
+            ValueError: if a part of it has another shape than this buffer's rows.
+        """
+        self._check_rows({name: np.shape(getattr(experience, name)) for name in self._COLUMNS})
         if self._size == self._allocated < self.capacity:
             self._grow()
         at = (self._start + self._size) % self._allocated
@@ -84,15 +89,18 @@ class ReplayBuffer:
         Raises:
             ValueError: if a column's shape does not fit this buffer.
         """
-        for name in self._COLUMNS:
-            expected, got = self._data[name].shape[1:], state[name].shape[1:]
-            if expected != got:
-                raise ValueError(f"replay {name}: expected rows of shape {expected}, got {got}")
+        self._check_rows({name: state[name].shape[1:] for name in self._COLUMNS})
         self._data = {
             name: np.array(state[name][-self.capacity :], dtype=self._data[name].dtype)
             for name in self._COLUMNS
         }
         self._start, self._size = 0, self._allocated
+
+    def _check_rows(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        for name, got in shapes.items():
+            expected = self._data[name].shape[1:]
+            if got != expected:
+                raise ValueError(f"replay {name}: expected rows of shape {expected}, got {got}")
 
     @property
     def _allocated(self) -> int:

@@ -1,5 +1,7 @@
 """The replay buffer against a plain deque."""
 
+import dataclasses
+import re
 from collections import deque
 from typing import Any
 
@@ -107,6 +109,23 @@ def test_an_empty_buffer_has_columns() -> None:
 def test_no_capacity(capacity: int) -> None:
     with pytest.raises(ValueError, match=f"capacity: expected at least 1, got {capacity}"):
         ReplayBuffer(1, 1, capacity)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "got"),
+    [
+        ("observation", 3.0, "()"),
+        ("action", np.zeros((1, 1)), "(1, 1)"),
+        ("reward", np.zeros(1), "(1,)"),
+        ("next_observation", np.zeros(1), "(1,)"),
+        ("terminated", [False, True], "(2,)"),
+    ],
+)
+def test_a_step_of_another_shape_is_not_broadcast(name: str, value: Any, got: str) -> None:
+    buffer = filled(5, range(3))
+    with pytest.raises(ValueError, match=rf"replay {name}: expected .*, got {re.escape(got)}"):
+        buffer.add(dataclasses.replace(experience(3), **{name: value}))
+    assert_holds(buffer, range(3))
 
 
 def test_a_state_of_another_task_changes_nothing() -> None:
