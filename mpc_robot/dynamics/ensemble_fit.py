@@ -61,8 +61,8 @@ def fit(
     """Train ``model`` on ``data [n, ...]``, starting from its present weights.
 
     Each member keeps the weights with which it did best on the hold-out; the members that did best
-    become the elites. ``rng`` draws the hold-out, the bootstrap and the batches. The hold-out is drawn
-    anew, so from a warm start its error is that of rows which earlier fits have seen.
+    become the elites. ``rng`` draws the hold-out, the bootstrap and the batches. The hold-out is
+    drawn anew, so from a warm start its error is that of rows which earlier fits have seen.
 
     Raises:
         ValueError: if there are fewer than two steps to learn from.
