@@ -23,11 +23,11 @@ def markdown(trust: Trust) -> str:
 
 def _heading(trust: Trust) -> str:
     lengths = trust.evaluation.lengths
-    seconds = lengths.sum() * trust.dt
+    episodes, steps = _count(len(lengths), "evaluation episode"), _count(lengths.sum(), "step")
     points = "\n".join(f"- {point}" for point in _in_short(trust))
     return f"""# How far can {trust.agent} be trusted on {trust.task}?
 
-Measured on {len(lengths)} evaluation episodes ({lengths.sum()} steps, {seconds:.1f} s at
+Measured on {episodes} ({steps}, {lengths.sum() * trust.dt:.1f} s at
 {trust.dt:g} s per step) that the model never learned from. It holds where this controller goes and
 for what it met there; elsewhere nothing is known. All numbers are in `report.json`.
 
@@ -99,12 +99,17 @@ def _gap(trust: Trust, plan: PlanTrust) -> str:
             f"in its own simulator: {plan.oracle}."
         )
     learned, best = plan.learned.evaluation.mean, plan.oracle.evaluation.mean
-    ratio = f"{learned / best:.0%} of what" if min(learned, best) > 0 else f"{learned:.1f} where"
-    first = _duration(trust.config.rehearsal_steps, trust.dt)
+    share = f" ({learned / best:.0%})" if min(learned, best) > 0 else ""
     return (
-        f"**With the learned model the planner earns {ratio} it earns with the true dynamics**: "
-        f"{learned:.1f} against {best:.1f} over at most {first} from the same start."
+        f"**The planner earns {learned:.1f} with the learned model, against {best:.1f} with the "
+        f"true dynamics{share}**, over at most {_longest(trust, plan)} from the same start."
     )
+
+
+def _longest(trust: Trust, plan: PlanTrust) -> str:
+    """How long the longest rehearsal took."""
+    rehearsals = [one for one in (plan.learned, plan.oracle) if isinstance(one, Rehearsal)]
+    return _duration(max(max(one.evaluation.lengths) for one in rehearsals), trust.dt)
 
 
 def _promise(learned: Rehearsal) -> str:
@@ -241,9 +246,8 @@ def _plan(trust: Trust) -> str:
 
 {_table(columns, rows)}
 
-- *Return*: sum of rewards over an episode, or its first
-  {_duration(trust.config.rehearsal_steps, trust.dt)}; mean of
-  {len(learned.evaluation.lengths)} with the same start for both planners.
+- *Return*: sum of rewards over at most {_longest(trust, trust.plan)}; mean of
+  {_count(len(learned.evaluation.lengths), "episode")}, from the same start for every planner.
 - *Promised*: the return that a plan expected over its horizon of
   {_duration(trust.horizon, trust.dt)}; mean over all steps.
 - *Then earned*: what was earned over the same time, planning anew at every step.
@@ -270,7 +274,11 @@ def _correlation(ranking: Ranking) -> str:
 
 
 def _duration(steps: int, dt: float) -> str:
-    return f"{steps * dt:.3g} s ({steps} step{'s' * (steps != 1)})"
+    return f"{steps * dt:.3g} s ({_count(steps, 'step')})"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _number(value: float) -> str:

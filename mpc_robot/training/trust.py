@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -46,8 +47,10 @@ class TrustConfig:
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
         for name in ("threshold", "horizon"):
-            if getattr(self, name) <= 0.0:
-                raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name}: expected a finite number above 0, got {getattr(self, name)}"
+                )
         for name in ("starts", "rehearsals", "rehearsal_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")

@@ -24,7 +24,7 @@ from mpc_robot.training import report
 from mpc_robot.training.evaluation import Episode, Evaluation, evaluate
 from mpc_robot.training.report_text import markdown
 from mpc_robot.training.run_folder import RunFolder
-from mpc_robot.training.trust import ModelTrust, Trust, TrustConfig
+from mpc_robot.training.trust import ModelTrust, PlanTrust, Trust, TrustConfig
 from mpc_robot.training.trust_model import (
     LEVELS,
     OpenLoopError,
@@ -34,6 +34,7 @@ from mpc_robot.training.trust_model import (
     open_loop_error,
     ranking_after,
 )
+from mpc_robot.training.trust_plan import Rehearsal
 
 Array = np.ndarray[Any, Any]
 
@@ -365,6 +366,31 @@ def test_an_agent_without_model_and_plan(tmp_path: Path, fake_agent: Callable[[i
     assert {path.name for path in tmp_path.iterdir()} == {"report.md", "report.json"}
 
 
+def rehearsal(reward: float, steps: int) -> Rehearsal:
+    """One episode of ``steps`` equal rewards."""
+    episode = Episode(
+        np.zeros((steps + 1, 1)), np.zeros((steps, 1)), np.full(steps, reward), True, False
+    )
+    return Rehearsal(Evaluation((episode,), 0.0), np.full(1, reward), np.full(1, reward))
+
+
+@pytest.mark.parametrize(
+    ("learned", "best", "words"),
+    [
+        (1.5, 2.0, "75.0 with the learned model, against 100.0 with the true dynamics (75%)"),
+        (-2.0, -1.5, "-100.0 with the learned model, against -75.0 with the true dynamics"),
+        (-2.0, 1.0, "-100.0 with the learned model, against 50.0 with the true dynamics"),
+    ],
+)
+def test_words_on_what_a_better_model_would_gain(learned: float, best: float, words: str) -> None:
+    plan = PlanTrust(rehearsal(learned, 50), rehearsal(best, 50))
+    evaluation, config = plan.learned.evaluation, TrustConfig(rehearsal_steps=300)
+    text = markdown(Trust("t", "A", 0, 0.02, 10, config, evaluation, None, plan))
+    assert f"earns {words}**, over at most 1 s (50 steps) from the same start." in text
+    assert "on 1 evaluation episode (50 steps, 1.0 s at\n" in text
+    assert "over at most 1 s (50 steps); mean of\n  1 episode, from" in text
+
+
 @pytest.mark.parametrize(
     ("confidence", "verdict"),
     [
@@ -401,8 +427,17 @@ def test_words_follow_the_numbers(confidence: float, verdict: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["threshold", "horizon", "starts", "rehearsals", "rehearsal_steps"]
+    ("field", "value"),
+    [
+        ("threshold", 0),
+        ("threshold", math.nan),
+        ("horizon", 0),
+        ("horizon", math.inf),
+        ("starts", 0),
+        ("rehearsals", 0),
+        ("rehearsal_steps", 0),
+    ],
 )
-def test_settings_that_make_no_sense(field: str) -> None:
-    with pytest.raises(ValueError, match=f"{field}: expected .* got 0"):
-        TrustConfig(**{field: 0})
+def test_settings_that_make_no_sense(field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{field}: expected .* got {value}"):
+        TrustConfig(**{field: value})
