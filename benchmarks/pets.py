@@ -1,7 +1,7 @@
 """How many real steps does PETS need? Learn each task from several seeds, beside an oracle.
 
-``python benchmarks/pets.py oracle`` measures a planner that is given the true dynamics, then
-``python benchmarks/pets.py learn`` trains. Both skip what is done and go on with what was stopped;
+``python -m benchmarks.pets oracle`` measures a planner that is given the true dynamics, then
+``python -m benchmarks.pets learn`` trains. Both skip what is done and go on with what was stopped;
 split the work over processes with ``--tasks`` and ``--seeds``.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import tyro
-from common import RESULTS, ROOT, about, write_result
+from benchmarks.common import RESULTS, ROOT, about, write_result
 from rich.console import Console
 
 from mpc_robot.agents.pets_presets import pets_preset

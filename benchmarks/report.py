@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import tyro
-from common import RESULTS, ROOT
+from benchmarks.common import RESULTS, ROOT
+from benchmarks.pets import STUDIES, Study
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pets import STUDIES, Study
 from PIL import Image
 
 Result = dict[str, Any]

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-import pets
-import report
+from benchmarks import pets, report
 
 
 def run(steps: list[int], returns: list[float], oracle: float | None = None) -> dict[str, Any]:
