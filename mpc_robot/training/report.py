@@ -12,6 +12,7 @@ import numpy as np
 from mpc_robot.agents.base import Agent
 from mpc_robot.envs import Task
 from mpc_robot.training.evaluation import Evaluation
+from mpc_robot.training.files import replacing
 from mpc_robot.training.report_plots import (
     plot_calibration,
     plot_disagreement,
@@ -55,8 +56,10 @@ def write_report(
     trust = measure_trust(task, agent, evaluation, seed, config or TrustConfig())
     _draw(trust, folder.path)
     text = json.dumps(as_json(trust), indent=1, allow_nan=False)
-    _replace(folder.report.with_suffix(".json"), text + "\n")
-    _replace(folder.report, markdown(trust))
+    with replacing(folder.report.with_suffix(".json")) as draft:
+        draft.write_text(text + "\n", encoding="utf-8")
+    with replacing(folder.report) as draft:
+        draft.write_text(markdown(trust), encoding="utf-8")
     return trust
 
 
@@ -155,10 +158,3 @@ def _finite(value: Any) -> Any:
             return None
         case _:
             return value
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file as a whole: it is the old one or the new one, never half of one."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

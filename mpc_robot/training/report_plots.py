@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mpc_robot.training.files import replacing
 from mpc_robot.training.trust import ModelTrust, PlanTrust
 from mpc_robot.training.trust_model import (
     LEVELS,
@@ -126,9 +127,8 @@ def _save(figure: Figure, picture: Path) -> None:
     for axes in figure.axes:
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
-    draft = picture.with_suffix(".tmp")
-    figure.savefig(draft, format="png")
-    draft.replace(picture)
+    with replacing(picture) as draft:
+        figure.savefig(draft, format="png")
 
 
 def _quantiles(axes: Axes, time: Floats, values: Floats, colour: str, name: str) -> None:

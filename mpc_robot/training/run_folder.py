@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mpc_robot.errors import CheckpointError, RunExistsError
+from mpc_robot.training.files import replacing
 from mpc_robot.training.metrics import MetricsLog
 
 FORMAT = 1
@@ -87,11 +88,13 @@ class RunFolder:
             OSError: if the folder can not be written.
         """
         self.check_free()
-        text = json.dumps({"format": FORMAT, **config}, indent=2) + "\n"
         save_first()
-        draft = self.config.with_suffix(".tmp")
-        draft.write_text(text)
-        draft.replace(self.config)
+        self.write_config(config)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Replace ``config.json``, with the format it is in, as a whole."""
+        with replacing(self.config) as draft:
+            draft.write_text(json.dumps({"format": FORMAT, **config}, indent=2) + "\n")
 
     def read_config(self) -> dict[str, Any]:
         """The contents of ``config.json``.
