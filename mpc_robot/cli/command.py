@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import operator
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import gymnasium as gym
 import torch
-import tyro
 from rich.console import Console
 
 import mpc_robot
@@ -56,12 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = "--json" in argv
     try:
         command = _parse(argv)
-    except SystemExit as stop:  # tyro has printed help, or what it did not understand
-        return (
-            _complain("these words were not understood", WRONG_WORDS, as_json)
-            if stop.code
-            else GOOD
-        )
+    except SystemExit:  # what was asked for has been printed, such as help
+        return GOOD
     except ValueError as error:
         return _complain(error, WRONG_WORDS, as_json)
     torch.set_num_threads(command.common.threads)
@@ -80,19 +73,29 @@ def _parse(argv: Sequence[str]) -> Command:
     name = argv[0] if argv else "--help"
     if name in COMMANDS:
         return COMMANDS[name][1](argv[1:])
-    if name.startswith("-"):
-        _print_overview()
+    if name == "--version":
+        print(f"mpc-robot {mpc_robot.__version__}")
+        raise SystemExit
+    if name in ("-h", "--help"):
+        print(_overview())
+        raise SystemExit
     raise UnknownNameError("subcommand", name, COMMANDS)
 
 
-def _print_overview() -> None:
-    """List the subcommands and exit."""
-    kinds = [Annotated[kind, tyro.conf.subcommand(name)] for name, (kind, _) in COMMANDS.items()]
-    overview: Any = functools.reduce(operator.or_, kinds)
-    tyro.cli(overview, args=["--help"], prog="mpc-robot", description=mpc_robot.__doc__)
+def _overview() -> str:
+    """The subcommands, and what the first line of their documentation says."""
+    about = {name: str(kind.__doc__).split("\n")[0] for name, (kind, _) in COMMANDS.items()}
+    return "\n".join(
+        [
+            f"usage: mpc-robot [-h] [--version] {{{','.join(COMMANDS)}}} ...\n",
+            "Model predictive control and model-based reinforcement learning for robots.\n",
+            *(f"  {name:8}{line}" for name, line in about.items()),
+            "\nEach subcommand lists its options with --help.",
+        ]
+    )
 
 
-def _complain(error: BaseException | str, code: int, as_json: bool) -> int:
+def _complain(error: BaseException, code: int, as_json: bool) -> int:
     """Say in one line what is wrong, and give the exit code back."""
     message = str(error) or "interrupted"
     print(f"error: {message}", file=sys.stderr)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
+import re
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
@@ -62,22 +65,38 @@ class Command(Protocol):
 
 
 def parse(name: str, kind: Any, argv: Sequence[str], default: Any = None) -> Command:
-    """Understand the words behind a subcommand; exits with a message if it can not.
+    """Understand the words behind a subcommand; prints help and exits if that is what they ask for.
 
     Args:
         name: of the subcommand.
         kind: the dataclass of its options.
         argv: the words.
         default: options that are not given.
+
+    Raises:
+        ValueError: if an option is not known or missing, or its value makes no sense.
     """
-    command: Command = tyro.cli(
-        kind,
-        args=list(argv),
-        default=default,
-        prog=f"mpc-robot {name}",
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
-    )
+    with redirect_stderr(io.StringIO()) as complaint:
+        try:
+            command: Command = tyro.cli(
+                kind,
+                args=list(argv),
+                default=default,
+                prog=f"mpc-robot {name}",
+                config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+            )
+        except SystemExit as stop:
+            if not stop.code:
+                raise
+            raise ValueError(_in_one_line(complaint.getvalue())) from None
     return command
+
+
+def _in_one_line(box: str) -> str:
+    """What tyro has drawn a box around, without the title and the pointer to the help."""
+    paragraphs = re.split(r"[─-]{4,}", re.sub(r"\x1b\[[\d;]*m|[│╭╮╰╯]", " ", box))
+    text = "; ".join([" ".join(p.split()) for p in paragraphs if p.strip()][1:-1])
+    return re.sub(r"^Error parsing (\w\S*: )?", "", text)
 
 
 def peek(argv: Sequence[str], option: str) -> str | None:

@@ -46,15 +46,15 @@ SIMULATOR = "simulator"
 
 @dataclass(frozen=True)
 class Run(Generic[OptimizerConfig]):
-    """Run a controller: ``random``, or MPC by an optimizer in the simulator or a learned model.
+    """Run a controller: random actions, or MPC in the simulator or a learned model.
 
-    ``run --controller C --help`` lists the optimizer's own settings.
+    An optimizer's own settings are listed by run --controller C --help.
 
     Attributes:
         task: what to do.
         config: settings of the optimizer.
-        controller: who decides: an optimizer's name, or ``random``.
-        dynamics: the model to plan in: ``simulator``, or the folder of a training run.
+        controller: who decides: an optimizer's name, or random.
+        dynamics: the model to plan in: simulator, or the folder of a training run.
         horizon: how far a plan looks ahead, s.
         knots: free actions of a plan, spread over the horizon; one per control step by default.
         interpolation: what happens between knots.

@@ -22,9 +22,9 @@ AgentConfig = TypeVar("AgentConfig")
 
 @dataclass(frozen=True)
 class Train(Generic[AgentConfig]):
-    """Train an agent; ``train --resume DIR`` goes on with a run that was stopped.
+    """Train an agent, or go on with a run that was stopped: train --resume DIR.
 
-    ``train --agent A --task T --help`` lists the agent's own settings and the task's preset.
+    The agent's own settings and the task's preset are listed by train --agent A --task T --help.
 
     Attributes:
         out: folder to make; it must not hold a run yet.
