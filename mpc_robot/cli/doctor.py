@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -27,13 +28,7 @@ from mpc_robot.envs import TASKS
 from mpc_robot.training.video import picture, renderable_env
 
 LEAST_DISK_GB = 1.0
-OPTIONAL = {
-    "rclpy": ("ros", "ROS 2"),
-    "viser": ("viz", "the browser view"),
-    "ray": ("bench", "training on several machines"),
-    "pyspiel": ("games", "board games"),
-    "stable_baselines3": ("bench", "policies of Stable-Baselines3"),
-}
+OPTIONAL = {"pytorch_mppi": ("bench", "benchmarks/planning.py")}
 """Module -> (the extra that installs it, what it is for)."""
 
 
@@ -115,7 +110,9 @@ def _mujoco() -> str:
 def _rendering() -> str:
     with closing(renderable_env(next(iter(TASKS.values())))) as env:
         height, width, _ = picture(env).shape
-    return f"rendered {width} x {height}"
+        base: Any = env.unwrapped
+        backend = type(base.mujoco_renderer.viewer.opengl_context).__module__
+    return f"rendered {width} x {height} by {backend}"
 
 
 def _gymnasium() -> str:
