@@ -127,11 +127,10 @@ def evaluation_table(evaluation: Evaluation, title: str) -> Table:
     for column in ("episode", "return", "steps", "ended by"):
         table.add_column(column, justify="right")
     for i, episode in enumerate(evaluation.episodes):
-        end = "termination" if episode.terminated else "time limit"
+        end = "termination" if episode.terminated else "truncation"
         table.add_row(str(i), f"{episode.total:.2f}", str(len(episode.rewards)), end)
-    steps = evaluation.lengths.sum()
     table.caption = (
-        f"return {evaluation.mean:.2f} ± {evaluation.std:.2f}, "
-        f"{1000 * evaluation.wall_s / steps:.1f} ms per step"
+        f"return {evaluation.mean:.2f} ± {evaluation.std:.2f}; "
+        f"{evaluation.lengths.sum()} steps in {evaluation.wall_s:.1f} s, set-up and film included"
     )
     return table
