@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = WRONG_WORDS if isinstance(error, UnknownNameError) else FAILED
         return _complain(error, code, as_json)
     if as_json:
-        print(json.dumps(outcome))
+        print(_as_json(outcome))
     return GOOD
 
 
@@ -101,5 +101,10 @@ def _complain(error: BaseException, code: int, as_json: bool) -> int:
     print(f"error: {message}", file=sys.stderr)
     if as_json:
         found: Outcome = error.outcome if isinstance(error, Failed) else {}
-        print(json.dumps({"error": message, "exit_code": code, **found}))
+        print(_as_json({"error": message, "exit_code": code, **found}))
     return code
+
+
+def _as_json(outcome: Outcome) -> str:
+    """One line of JSON; NaN and infinities become null, for JSON has no word for them."""
+    return json.dumps(json.loads(json.dumps(outcome), parse_constant=lambda constant: None))

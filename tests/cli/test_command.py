@@ -1,6 +1,7 @@
 """The command: what it prints, what it leaves behind, and its exit codes."""
 
 import json
+import math
 import re
 import shutil
 import signal
@@ -81,8 +82,10 @@ def test_doctor_renders_and_names_extras(said: Callable[[], dict[str, Any]]) -> 
     checks = {check["name"]: check for check in said()["checks"]}
     assert {"python", "torch", "mujoco", "gymnasium", "disk", "rendering"} <= checks.keys()
     assert all(check["works"] for check in checks.values() if check["required"])
-    missing = [c for n, c in checks.items() if n in ("rclpy", "viser", "ray") and not c["works"]]
-    assert all("pip install 'mpc-robot[" in check["detail"] for check in missing)
+    rendering = checks["rendering"]
+    assert "by mujoco." in rendering["detail"] or not rendering["works"]
+    extra = checks["pytorch_mppi"]
+    assert extra["works"] or "pip install 'mpc-robot[bench]'" in extra["detail"]
 
 
 def test_doctor_fails_where_something_needed_does_not_work(
@@ -360,6 +363,18 @@ def test_a_run_that_was_stopped_goes_on(
     monkeypatch.setattr(trainer, "evaluate", evaluate)
     assert main(["train", "--resume", str(path)]) == GOOD
     assert [line["env_step"] for line in read_metrics(path / "metrics.jsonl")] == [200, 400, 400]
+
+
+def test_what_is_not_finite_is_null(
+    monkeypatch: pytest.MonkeyPatch, said: Callable[[], dict[str, Any]]
+) -> None:
+    from mpc_robot.cli import tasks
+
+    row = {"name": "x", "observation_dim": 1, "action_dim": 1, "dt": math.nan, "description": ""}
+    found = {**row, "max_episode_steps": -math.inf}
+    monkeypatch.setattr(tasks, "_describe", lambda task: found)
+    assert main(["tasks", "--json"]) == GOOD
+    assert said()["tasks"][0] == {**found, "dt": None, "max_episode_steps": None}
 
 
 def test_a_bug_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
