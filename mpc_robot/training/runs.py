@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -48,11 +49,17 @@ def start_run(
     return trainer
 
 
-def open_run(path: Path, console: Console = SILENT) -> Trainer:
+def open_run(path: Path, console: Console = SILENT, *, steps: int | None = None) -> Trainer:
     """The run in ``path`` as of its last checkpoint, ready to go on or to be evaluated.
+
+    Args:
+        path: the run's folder.
+        console: where its display goes.
+        steps: env steps to take in all from now on, written to ``config.json``; None leaves it.
 
     Raises:
         CheckpointError: if there is no run, or its config or checkpoint is damaged.
+        ValueError: if ``steps`` is another than before, but no more than were already taken.
     """
     folder = RunFolder(path)
     about = folder.read_config()
@@ -61,8 +68,14 @@ def open_run(path: Path, console: Console = SILENT) -> Trainer:
         agent_config = from_json(agent_kind(config.agent).config_class, about.get("agent"), "agent")
     except ValueError as error:
         raise CheckpointError(f"{folder.config} is damaged: {error}") from error
-    trainer = _trainer(folder, config, agent_config, console)
+    wanted = config if steps is None else replace(config, steps=steps)
+    trainer = _trainer(folder, wanted, agent_config, console)
     trainer.restore()
+    if wanted != config:
+        taken = trainer.progress.env_step
+        if wanted.steps <= taken:
+            raise ValueError(f"steps: expected more than the {taken} already taken, got {steps}")
+        folder.write_config({**about, "train": to_json(wanted)})
     return trainer
 
 

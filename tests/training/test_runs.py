@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from mpc_robot.agents import agent_kind
 from mpc_robot.errors import CheckpointError, RunExistsError, UnknownNameError
+from mpc_robot.training.metrics import TIME, read_metrics
 from mpc_robot.training.runs import finish_run, open_run, start_run
 from mpc_robot.training.trainer import TrainConfig
 
@@ -20,6 +22,12 @@ CONFIG = TrainConfig(
 )
 
 pytestmark = pytest.mark.usefixtures("fake_kind")
+
+
+def exact_metrics(path: Path) -> list[dict[str, Any]]:
+    """All but the times."""
+    lines = read_metrics(path / "metrics.jsonl")
+    return [{k: v for k, v in line.items() if not k.startswith(TIME)} for line in lines]
 
 
 @pytest.fixture
@@ -45,6 +53,24 @@ def test_a_finished_run_is_opened_with_all_it_has_learned(run: Path) -> None:
     before = (run / "metrics.jsonl").read_bytes()
     opened.train()
     assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_finished_run_goes_on_as_one_that_was_to_be_longer(run: Path, tmp_path: Path) -> None:
+    longer, config = tmp_path / "longer", agent_kind("fake").preset("Pendulum-v1")
+    start_run(longer, replace(CONFIG, steps=1000), config).train()
+    open_run(run, steps=1000).train()
+    assert exact_metrics(run) == exact_metrics(longer)
+    again, unbroken = open_run(run), open_run(longer)
+    assert again.config == unbroken.config and again.config.steps == 1000
+    assert (again.agent.weights == unbroken.agent.weights).all()  # type: ignore[attr-defined]
+
+
+def test_the_same_steps_again_are_no_change_and_fewer_are_refused(run: Path) -> None:
+    before = (run / "config.json").read_bytes()
+    assert open_run(run, steps=400).config == CONFIG
+    with pytest.raises(ValueError, match="steps: expected more than the 400 already taken, got 30"):
+        open_run(run, steps=30)
+    assert (run / "config.json").read_bytes() == before
 
 
 def test_the_folder_says_what_was_run(run: Path) -> None:
