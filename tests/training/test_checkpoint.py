@@ -328,22 +328,18 @@ SYSTEM_CALLS += [("unlink", n) for n in range(1, 5)]
 
 
 @pytest.mark.parametrize(("call", "nth"), SYSTEM_CALLS)
-def test_killed_at_every_system_call(tmp_path: Path, in_child: Child, call: str, nth: int) -> None:
+def test_killed_at_every_system_call(
+    tmp_path: Path,
+    killed_before: Callable[[Any, str, int, Callable[[], None]], int],
+    call: str,
+    nth: int,
+) -> None:
     """Kill the save just before its nth call of one kind; old or new, the checkpoint is whole."""
     checkpoint.save(tmp_path, {"step": 1}, ABOUT, step=1)
-
-    def save_until_killed() -> None:
-        original, calls = getattr(os, call), iter(range(1, 100))
-
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            if next(calls) == nth:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return original(*args, **kwargs)
-
-        setattr(os, call, counted)
-        checkpoint.save(tmp_path, {"step": 2}, ABOUT, step=2)
-
-    assert in_child(save_until_killed) == signal.SIGKILL
+    status = killed_before(
+        os, call, nth, lambda: checkpoint.save(tmp_path, {"step": 2}, ABOUT, step=2)
+    )
+    assert status == signal.SIGKILL
     assert checkpoint.load(tmp_path, ABOUT)["step"] in (1, 2)
     checkpoint.save(tmp_path, {"step": 3}, ABOUT, step=3)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", "step-000003"]

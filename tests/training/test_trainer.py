@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ CONFIG = TrainConfig(
 )
 
 MakeAgent = Callable[[int], Any]
-Run = Callable[[Path, MakeAgent], None]
+KilledBefore = Callable[[Any, str, int, Callable[[], None]], int]
 
 
 def trainer(path: Path, make_agent: MakeAgent, config: TrainConfig = CONFIG) -> Trainer:
@@ -119,19 +118,14 @@ def test_same_seed_same_bits_and_other_seed_other_bits(
     assert exact_metrics(tmp_path / "other")[0] != exact_metrics(unbroken)[0]
 
 
-def test_killed_at_random_moments_and_resumed(
-    tmp_path: Path,
-    unbroken: Path,
-    fake_agent: MakeAgent,
-    killed_after: Callable[[float, Callable[[], None]], int],
+def test_killed_at_random_steps_and_resumed(
+    tmp_path: Path, unbroken: Path, fake_agent: MakeAgent, killed_before: KilledBefore
 ) -> None:
     rng, broken = np.random.default_rng(0), tmp_path / "broken"
-    kills = 0
-    for _ in range(8):
-        status = killed_after(rng.uniform(0.01, 0.2), lambda: start_or_resume(broken, fake_agent))
-        kills += status == signal.SIGKILL
+    for nth in rng.integers(1, 700, size=4):
+        status = killed_before(Display, "step", nth, lambda: start_or_resume(broken, fake_agent))
+        assert status == signal.SIGKILL
     start_or_resume(broken, fake_agent)
-    assert kills >= 3
     assert exact_metrics(broken) == exact_metrics(unbroken)
     assert exact_state(broken) == exact_state(unbroken)
 
@@ -159,21 +153,20 @@ def tiny_pets(seed: int) -> PETS:
     return PETS(task, env_spec(make_env(task)), config, seed)
 
 
-def test_pets_killed_at_random_moments_and_resumed(
-    tmp_path: Path, killed_after: Callable[[float, Callable[[], None]], int]
-) -> None:
-    rng, broken, unbroken = np.random.default_rng(0), tmp_path / "broken", tmp_path / "unbroken"
-    started = time.perf_counter()
+def test_pets_killed_and_resumed(tmp_path: Path, killed_before: KilledBefore) -> None:
+    """In the warm-up, while it plans in its third episode, and while it fits its model."""
+    broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
     start_or_resume(unbroken, tiny_pets, PETS_CONFIG)
-    length = time.perf_counter() - started
-    statuses = [
-        killed_after(
-            rng.uniform(0.1, 0.4) * length, lambda: start_or_resume(broken, tiny_pets, PETS_CONFIG)
+    for owner, call, nth in (
+        (Display, "step", 123),
+        (Display, "step", 1234),
+        (torch.optim.AdamW, "step", 15),
+    ):
+        status = killed_before(
+            owner, call, nth, lambda: start_or_resume(broken, tiny_pets, PETS_CONFIG)
         )
-        for _ in range(3)
-    ]
+        assert status == signal.SIGKILL
     start_or_resume(broken, tiny_pets, PETS_CONFIG)
-    assert signal.SIGKILL in statuses
     assert exact_metrics(broken) == exact_metrics(unbroken)
     assert exact_state(broken, PETS_CONFIG) == exact_state(unbroken, PETS_CONFIG)
 
@@ -185,24 +178,13 @@ def test_killed_while_saving_and_resumed(  # noqa: PLR0917 - fixtures
     tmp_path: Path,
     unbroken: Path,
     fake_agent: MakeAgent,
-    in_child: Callable[[Callable[[], None]], int],
+    killed_before: KilledBefore,
     call: str,
     nth: int,
 ) -> None:
     broken = tmp_path / "broken"
-
-    def train_until_killed() -> None:
-        original, calls = getattr(os, call), iter(range(1, 1000))
-
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            if next(calls) == nth:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return original(*args, **kwargs)
-
-        setattr(os, call, counted)
-        start_or_resume(broken, fake_agent)
-
-    assert in_child(train_until_killed) == signal.SIGKILL
+    status = killed_before(os, call, nth, lambda: start_or_resume(broken, fake_agent))
+    assert status == signal.SIGKILL
     start_or_resume(broken, fake_agent)
     assert exact_metrics(broken) == exact_metrics(unbroken)
     assert exact_state(broken) == exact_state(unbroken)
@@ -310,7 +292,7 @@ def test_plain_display_prints_one_line_per_episode(
     run.train()
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if "length 200" in line]) == 8
-    assert len([line for line in lines if "evaluation return" in line]) == 3
+    assert len([line for line in lines if "evaluation return" in line]) == 4
 
 
 def test_config_json_is_what_was_given(tmp_path: Path, fake_agent: MakeAgent) -> None:
