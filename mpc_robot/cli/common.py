@@ -7,13 +7,16 @@ import io
 import re
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from mpc_robot.agents import PETSConfig
+from mpc_robot.controllers import OPTIMIZERS
+from mpc_robot.errors import UnknownNameError
 from mpc_robot.training.evaluation import Evaluation
 
 Outcome = dict[str, Any]
@@ -107,6 +110,18 @@ def peek(argv: Sequence[str], option: str) -> str | None:
         return parser.parse_known_args(argv)[0].value  # type: ignore[no-any-return]
     except argparse.ArgumentError:  # an option without its value; the real parser will say so
         return None
+
+
+def with_optimizer(config: PETSConfig, name: str) -> PETSConfig:
+    """A config with the optimizer of that name; its own settings stay if it has it already.
+
+    Raises:
+        UnknownNameError: if there is no such optimizer.
+    """
+    if name not in OPTIMIZERS:
+        raise UnknownNameError("optimizer", name, OPTIMIZERS)
+    kind, _ = OPTIMIZERS[name]
+    return config if isinstance(config.optimizer, kind) else replace(config, optimizer=kind())
 
 
 def evaluation_outcome(evaluation: Evaluation) -> Outcome:

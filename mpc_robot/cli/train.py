@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 from rich.console import Console
 
-from mpc_robot.agents import agent_kind
-from mpc_robot.cli.common import Command, Common, CommonOptions, Failed, Outcome, parse, peek
+from mpc_robot.agents import PETSConfig, agent_kind
+from mpc_robot.agents.value import ValueConfig
+from mpc_robot.cli.common import (
+    Command,
+    Common,
+    CommonOptions,
+    Failed,
+    Outcome,
+    parse,
+    peek,
+    with_optimizer,
+)
 from mpc_robot.envs import get_task
 from mpc_robot.training.metrics import read_metrics
 from mpc_robot.training.runs import finish_run, open_run, start_run
 from mpc_robot.training.trainer import TrainConfig, Trainer
 
 AgentConfig = TypeVar("AgentConfig")
+
+VALUE_DISCOUNT = 0.99
+"""Greatest discount that ``--value on`` leaves: without any, what lies ahead may be infinite."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +43,17 @@ class Train(Generic[AgentConfig]):
         out: folder to make; it must not hold a run yet.
         train: what to train on what, and for how long.
         config: settings of the agent; the default is the task's preset.
+        optimizer: search for a plan in place of the preset's: random-shooting, predictive-sampling,
+            cem, icem or mppi; it brings its own --config.optimizer settings.
+        value: close the horizon with a learned value function or not, in place of the preset's
+            choice; on brings --config.value settings and a discount of 0.99 at most.
     """
 
     out: Path
     train: Annotated[TrainConfig, tyro.conf.arg(name="")]
     config: AgentConfig
+    optimizer: str | None = None
+    value: Literal["on", "off"] | None = None
     common: Common = field(default_factory=CommonOptions)
 
     def __call__(self, console: Console) -> Outcome:
@@ -62,7 +81,8 @@ def parse_train(argv: Sequence[str]) -> Command:
     """The words behind ``train``; the agent and the task decide which settings there are.
 
     Raises:
-        UnknownNameError: if there is no such agent or task.
+        UnknownNameError: if there is no such agent, task or optimizer.
+        ValueError: if the agent has no such part.
     """
     if any(word.partition("=")[0] == "--resume" for word in argv):
         return parse("train", Resume, argv)
@@ -72,12 +92,28 @@ def parse_train(argv: Sequence[str]) -> Command:
     if agent is not None:
         kind = agent_kind(agent).config_class
         preset = kind() if task is None else agent_kind(agent).preset(get_task(task).name)
+        preset = _with_parts(preset, peek(argv, "--optimizer"), peek(argv, "--value"))
     default = Train(
         out=tyro.MISSING,
         train=TrainConfig(agent=tyro.MISSING, task=tyro.MISSING),
         config=preset,
     )
     return parse("train", Train[kind], argv, default)
+
+
+def _with_parts(preset: Any, optimizer: str | None, value: str | None) -> Any:
+    """The preset with the parts that were chosen by name, ready for their own settings."""
+    if optimizer is None and value is None:
+        return preset
+    if not isinstance(preset, PETSConfig):
+        raise ValueError("optimizer, value: expected the agent pets, which has them")
+    config = preset if optimizer is None else with_optimizer(preset, optimizer)
+    if value == "off":
+        return replace(config, value=None)
+    if value == "on" and config.value is None:
+        discount = min(config.discount, VALUE_DISCOUNT)
+        return replace(config, value=ValueConfig(), discount=discount)
+    return config
 
 
 def _train(trainer: Trainer) -> Outcome:

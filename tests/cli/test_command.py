@@ -202,6 +202,8 @@ def test_a_planner_that_looks_ahead_beats_chance(said: Callable[[], dict[str, An
             ["--bogus"],
             "error: unknown subcommand '--bogus'; known: doctor, eval, run, tasks, train",
         ),
+        ([*TRAIN, "--optimizer", "mppi"], "optimizer, value: expected the agent pets"),
+        (["train", "--agent", "pets", "--optimizer", "mpp"], "optimizer 'mpp'; nearest: mppi"),
         (["--json", "tasks"], "error: unknown subcommand '--json'"),
     ],
 )
@@ -427,3 +429,25 @@ def test_the_environment_of_the_readme_trains_from_its_folder(tmp_path: Path) ->
     (arrays,) = tmp_path.glob("run/checkpoint/*/arrays.safetensors")
     heads = load_file(arrays)["/agent/model/network.biases.3"].shape[-1]
     assert heads == 2 * (2 + 1) + 1  # mean and variance of observation and reward; termination
+
+
+PETS = ["train", "--agent", "pets", "--task", "InvertedPendulum-v5"]
+
+
+@pytest.mark.parametrize(
+    ("words", "listed", "not_listed"),
+    [
+        ([], ["noise-beta FLOAT", "config.value.hidden"], []),
+        (["--optimizer", "mppi"], ["temperature FLOAT", "config.value.hidden"], ["noise-beta"]),
+        (["--value", "off"], ["noise-beta FLOAT"], ["config.value.hidden"]),
+        (["--task", "CartpoleSwingup-v0"], ["noise-beta FLOAT"], ["config.value.hidden"]),
+        (["--task", "CartpoleSwingup-v0", "--value", "on"], ["config.value.hidden"], []),
+    ],
+)
+def test_help_lists_the_settings_of_the_parts_chosen(
+    words: list[str], listed: list[str], not_listed: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*PETS, *words, "--help"]) == GOOD
+    text = capsys.readouterr().out
+    assert all(setting in text for setting in listed)
+    assert not any(setting in text for setting in not_listed)
