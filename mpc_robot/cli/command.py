@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return GOOD
     except ValueError as error:
         return _complain(error, WRONG_WORDS, as_json)
+    except EXPECTED as error:
+        return _complain(error, FAILED, as_json)
     torch.set_num_threads(command.common.threads)
     try:
         outcome = command(Console(stderr=as_json))

@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar
 import tyro
 from rich.console import Console
 
+from mpc_robot.agents import PETS, PETSConfig
+from mpc_robot.agents.pets_presets import pets_preset
 from mpc_robot.cli.common import (
     Command,
     Common,
@@ -21,20 +23,20 @@ from mpc_robot.cli.common import (
     evaluation_table,
     parse,
     peek,
+    with_optimizer,
 )
 from mpc_robot.controllers import (
     MPC,
     OPTIMIZERS,
-    ActionSpline,
     Controller,
     Interpolation,
     RandomController,
     make_optimizer,
+    spline_for,
 )
-from mpc_robot.dynamics.base import Dynamics
 from mpc_robot.dynamics.simulator import Simulator
-from mpc_robot.envs import EnvSpec, Task, env_spec, get_task, make_env
-from mpc_robot.errors import CheckpointError, UnknownNameError
+from mpc_robot.envs import Task, env_spec, get_task, make_env
+from mpc_robot.errors import CheckpointError, UnknownNameError, require
 from mpc_robot.training.evaluation import evaluate
 from mpc_robot.training.runs import open_run
 
@@ -48,7 +50,8 @@ SIMULATOR = "simulator"
 class Run(Generic[OptimizerConfig]):
     """Run a controller: random actions, or MPC in the simulator or a learned model.
 
-    An optimizer's own settings are listed by run --controller C --help.
+    What is not said is as in the run whose model is used, or as in the task's preset of PETS.
+    An optimizer's own settings are listed by run --task T --controller C --help.
 
     Attributes:
         task: what to do.
@@ -58,6 +61,7 @@ class Run(Generic[OptimizerConfig]):
         horizon: how far a plan looks ahead, s.
         knots: free actions of a plan, spread over the horizon; one per control step by default.
         interpolation: what happens between knots.
+        discount: of rewards per control step.
         episodes: how many.
         steps: end episodes after so many control steps, besides the task's own limit.
         seed: the same seed gives the same episodes again.
@@ -71,6 +75,7 @@ class Run(Generic[OptimizerConfig]):
     horizon: float = 0.5
     knots: int | None = None
     interpolation: Interpolation = "zero"
+    discount: float = 1.0
     episodes: int = 1
     steps: int | None = None
     seed: int = 0
@@ -79,8 +84,7 @@ class Run(Generic[OptimizerConfig]):
 
     def __post_init__(self) -> None:
         """Raises ValueError if there is nothing to look ahead to."""
-        if not 0.0 < self.horizon < math.inf:
-            raise ValueError(f"horizon: expected a positive time in s, got {self.horizon}")
+        require(0.0 < self.horizon < math.inf, "horizon", "a positive time in s", self.horizon)
 
     def __call__(self, console: Console) -> Outcome:
         """Print a table of the episodes."""
@@ -110,57 +114,66 @@ class Run(Generic[OptimizerConfig]):
             spec = env_spec(env)
         if self.controller == RANDOM:
             return RandomController(spec.action_low, spec.action_high)
-        spline = ActionSpline(
-            self._horizon_steps(spec),
-            spec.action_low,
-            spec.action_high,
-            self.knots,
-            self.interpolation,
-        )
-        optimizer = make_optimizer(spline, self.config)  # type: ignore[arg-type]
-        return MPC(find_dynamics(self.dynamics, task), optimizer)
-
-    def _horizon_steps(self, spec: EnvSpec) -> int:
-        steps = round(self.horizon / spec.dt)
-        if steps < 1:
-            raise ValueError(
-                f"horizon: expected at least one control period, {spec.dt} s, got {self.horizon} s"
-            )
-        return steps
+        spline = spline_for(spec, self.horizon, self.knots, self.interpolation)
+        search = make_optimizer(spline, self.config)  # type: ignore[arg-type]
+        if self.dynamics == SIMULATOR:
+            return MPC(Simulator(task, self.common.threads), search, self.discount)
+        agent = open_pets(self.dynamics, task)
+        return MPC(agent.model, search, self.discount, agent.value)
 
 
 def parse_run(argv: Sequence[str]) -> Command:
-    """The words behind ``run``; the controller decides which settings there are.
+    """The words behind ``run``; task, dynamics and controller decide settings and defaults.
 
     Raises:
-        UnknownNameError: if there is no such controller.
+        UnknownNameError: if there is no such controller, task or dynamics.
+        CheckpointError: if the run to plan in is damaged, or of another task.
+        ValueError: if the run's agent does not plan in a model.
     """
-    name = (peek(argv, "--controller") or "icem").replace("_", "-")
-    if name not in {*OPTIMIZERS, RANDOM}:
+    name = (peek(argv, "--controller") or "").replace("_", "-")
+    if name and name not in {*OPTIMIZERS, RANDOM}:
         raise UnknownNameError("controller", name, {*OPTIMIZERS, RANDOM})
-    kind: Any = type(None) if name == RANDOM else OPTIMIZERS[name][0]
-    default = Run(task=tyro.MISSING, config=kind(), controller=name)
+    if name == RANDOM:
+        return parse("run", Run[None], argv, Run(tyro.MISSING, None, RANDOM))
+    task = peek(argv, "--task")
+    config = PETSConfig()
+    if task is not None:
+        config = _planning(get_task(task), peek(argv, "--dynamics") or SIMULATOR)
+    if name:
+        config = with_optimizer(config, name)
+    kind: Any = type(config.optimizer)
+    default = Run(
+        task=tyro.MISSING,
+        config=config.optimizer,
+        controller=next(name for name, (of, _) in OPTIMIZERS.items() if of is kind),
+        horizon=config.horizon,
+        knots=config.knots,
+        interpolation=config.interpolation,
+        discount=config.discount,
+    )
     return parse("run", Run[kind], argv, default)
 
 
-def find_dynamics(name: str, task: Task) -> Dynamics[Any]:
-    """The task's simulator, or the model that a run has learned.
+def _planning(task: Task, dynamics: str) -> PETSConfig:
+    """How to plan in such dynamics: as the run does, or as is known to suit the task."""
+    return pets_preset(task.name) if dynamics == SIMULATOR else open_pets(dynamics, task).config
+
+
+def open_pets(path: str, task: Task) -> PETS:
+    """The agent of a run, whose model there is to plan in.
 
     Raises:
+        UnknownNameError: if ``path`` is no folder.
         CheckpointError: if the run is damaged, or of another task.
-        UnknownNameError: if ``name`` is neither ``simulator`` nor a folder.
-        ValueError: if the task can not be simulated, or the run's agent does not plan in a model.
+        ValueError: if the agent does not plan in a model.
     """
-    if name == SIMULATOR:
-        return Simulator(task)
-    if not Path(name).is_dir():
-        raise UnknownNameError("dynamics", name, [SIMULATOR, "the folder of a run"])
-    run = open_run(Path(name))
+    if not Path(path).is_dir():
+        raise UnknownNameError("dynamics", path, [SIMULATOR, "the folder of a run"])
+    run = open_run(Path(path))
     if run.task.name != task.name:
         raise CheckpointError(
-            f"run {name} is of another task: expected {task.name!r}, got {run.task.name!r}"
+            f"run {path} is of another task: expected {task.name!r}, got {run.task.name!r}"
         )
-    controller = run.agent.controller()
-    if not isinstance(controller, MPC):
-        raise ValueError(f"dynamics: the agent {run.config.agent} of {name} does not plan in one")
-    return controller.dynamics
+    if not isinstance(run.agent, PETS):
+        raise ValueError(f"dynamics: the agent {run.config.agent} of {path} does not plan in one")
+    return run.agent

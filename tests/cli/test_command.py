@@ -17,11 +17,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mpc_robot.agents.pets_presets import pets_preset
+from mpc_robot.agents.value import ValueFunction
 from mpc_robot.cli import main
+from mpc_robot.controllers import CEM, ICEM, MPC, MPPI
+from mpc_robot.dynamics.ensemble import ProbabilisticEnsemble
 from mpc_robot.envs import TASKS
 from mpc_robot.errors import PlantError
 from mpc_robot.training import checkpoint, trainer
 from mpc_robot.training.metrics import read_metrics
+from mpc_robot.training.trust_plan import planning_steps
 
 GOOD, FAILED, WRONG_WORDS = 0, 1, 2
 TRAIN = ["train", "--agent", "fake", "--task", "Pendulum-v1", "--steps", "400"]
@@ -253,7 +258,7 @@ def test_help_of_an_agent_shows_the_preset(capsys: pytest.CaptureFixture[str]) -
 
 def test_a_horizon_shorter_than_a_control_period(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RUN, "--horizon", "0.001"]) == FAILED
-    assert "horizon: expected at least one control period, 0.02 s" in capsys.readouterr().err
+    assert "horizon: expected at least one control period of 0.02 s" in capsys.readouterr().err
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(
@@ -277,8 +282,7 @@ def test_checkpoint_of_another_task(run: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_an_agent_without_dynamics(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["run", "--task", "Pendulum-v1", "--dynamics", str(run), "--horizon", "1"]
-    assert main(words) == FAILED
+    assert main(["run", "--task", "Pendulum-v1", "--dynamics", str(run)]) == WRONG_WORDS
     assert "the agent fake" in capsys.readouterr().err
 
 
@@ -451,3 +455,61 @@ def test_help_lists_the_settings_of_the_parts_chosen(
     text = capsys.readouterr().out
     assert all(setting in text for setting in listed)
     assert not any(setting in text for setting in not_listed)
+
+
+@pytest.fixture
+def planner(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], MPC]:
+    """The controller that a ``run`` would let act."""
+    from mpc_robot.cli import run as module
+
+    made: list[MPC] = []
+
+    def look(task: Any, controller: MPC, *args: Any, **kwargs: Any) -> Any:
+        made.append(controller)
+        raise KeyboardInterrupt
+
+    def plan(words: list[str]) -> MPC:
+        assert main(["run", "--task", "InvertedPendulum-v5", *words]) == FAILED
+        return made.pop()
+
+    monkeypatch.setattr(module, "evaluate", look)
+    return plan
+
+
+def test_run_plans_as_the_preset_unless_told_otherwise(
+    planner: Callable[[list[str]], MPC], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task's control period is 0.04 s."""
+    from mpc_robot.cli import run as module
+
+    threads: list[int] = []
+    simulator = module.Simulator
+    monkeypatch.setattr(
+        module, "Simulator", lambda task, count: (threads.append(count), simulator(task, count))[1]
+    )
+    preset = pets_preset("InvertedPendulum-v5")
+    planned = planner([])
+    assert isinstance(planned.optimizer, ICEM) and planned.optimizer.config == preset.optimizer
+    assert planning_steps(planned) == round(preset.horizon / 0.04)
+    assert planned.discount == preset.discount < 1.0
+    told = planner(["--controller", "mppi", "--horizon", "0.4", "--discount", "1"])
+    assert isinstance(told.optimizer, MPPI)
+    assert (planning_steps(told), told.discount) == (10, 1.0)
+    planner(["--threads", "2"])
+    assert threads == [1, 1, 2]
+
+
+def test_run_plans_as_the_run_unless_told_otherwise(
+    planner: Callable[[list[str]], MPC], tmp_path: Path
+) -> None:
+    words = [*PETS, "--optimizer", "mppi", "--config.optimizer.num-samples", "8"]
+    words += ["--config.horizon", "0.2", "--config.warmup-steps", "100000", "--steps", "1"]
+    assert main([*words, "--eval-episodes", "1", "--out", str(tmp_path / "run")]) == GOOD
+    planned = planner(["--dynamics", str(tmp_path / "run")])
+    assert isinstance(planned.optimizer, MPPI) and planned.optimizer.config.num_samples == 8
+    other = planner(["--dynamics", str(tmp_path / "run"), "--controller", "cem"])
+    assert isinstance(other.optimizer, CEM)
+    for one in (planned, other):
+        assert (planning_steps(one), one.discount) == (5, 0.99)
+        assert isinstance(one.terminal_value, ValueFunction)
+        assert isinstance(one.dynamics, ProbabilisticEnsemble)
