@@ -1,6 +1,6 @@
 """An evaluation is what the environment itself says of a controller."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -90,6 +90,7 @@ def test_a_controller_of_states_gets_states() -> None:
 class InPlace(gym.Env[Any, Any]):
     """Counts its steps in the one array that it has, and never ends."""
 
+    metadata: ClassVar[dict[str, Any]] = {"render_fps": 10}
     observation_space = gym.spaces.Box(0.0, np.inf, (1,), np.float64)
     action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float64)
 
