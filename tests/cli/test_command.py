@@ -109,8 +109,9 @@ def test_train_leaves_a_whole_run(tmp_path: Path, said: Callable[[], dict[str, A
     assert main([*TRAIN, "--out", str(tmp_path / "run"), "--json"]) == GOOD
     outcome = said()
     assert outcome["env_step"] == 400
-    last = read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]
-    assert outcome["eval/return_mean"] == last["eval/return_mean"]
+    lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    (evaluation,) = [line for line in lines if "eval/return_mean" in line]
+    assert outcome["eval/return_mean"] == evaluation["eval/return_mean"]
     names = {file.name for file in (tmp_path / "run").iterdir()}
     expected = {"config.json", "metrics.jsonl", "checkpoint", "learning_curve.png", "tensorboard"}
     assert expected <= names
