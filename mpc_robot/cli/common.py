@@ -38,7 +38,7 @@ class CommonOptions:
 
     Attributes:
         json: print one JSON object as the last line of stdout; words for people go to stderr.
-        threads: threads of torch; with more than one, small networks are often slower.
+        threads: of torch and of the simulator; with more than one, small networks are often slower.
     """
 
     json: bool = False

@@ -67,14 +67,16 @@ class Resume:
 
     Attributes:
         resume: the run's folder.
+        steps: env steps to take in all, to go on for longer than was planned.
     """
 
     resume: Path
+    steps: int | None = None
     common: Common = field(default_factory=CommonOptions)
 
     def __call__(self, console: Console) -> Outcome:
         """Train from the last checkpoint to the end."""
-        return _train(open_run(self.resume, console))
+        return _train(open_run(self.resume, console, steps=self.steps))
 
 
 def parse_train(argv: Sequence[str]) -> Command:

@@ -117,6 +117,14 @@ def test_train_leaves_a_whole_run(tmp_path: Path, said: Callable[[], dict[str, A
     assert expected <= names
 
 
+def test_a_run_is_made_longer(run: Path, said: Callable[[], dict[str, Any]]) -> None:
+    resume = ["train", "--resume", str(run), "--json", "--steps"]
+    assert main([*resume, "300"]) == FAILED
+    assert "steps: expected more than the 400 already taken" in said()["error"]
+    assert main([*resume, "600"]) == GOOD
+    assert said()["env_step"] == 600
+
+
 def test_settings_come_from_the_preset_and_the_command_line(tmp_path: Path) -> None:
     def config(*words: str) -> dict[str, Any]:
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
