@@ -58,22 +58,21 @@ class FoldedEnsemble:
 
         Returns observations ``[H + 1, P, N, D]``, the last output and the logit ``[H, P, N]``.
         """
-        count, horizon, action_dim = actions.shape
-        mean_only = self.config.propagation == "mean"
+        horizon, mean_only = actions.shape[1], self.config.propagation == "mean"
         each = 1 if mean_only else self.config.particles // self.elites
         noise = torch.randn(horizon, self.elites, each, self.outputs, 1, generator=rng)
         orders = self._orders(horizon, self.elites * each, rng)
-        path = torch.ones(horizon + 1, self.dim + action_dim + 1, self.elites, each, count)
-        path[0, : self.dim] = state.T[:, None, None]
-        path[:-1, self.dim : -1] = actions.permute(1, 2, 0)[:, :, None, None]
-        ends = torch.empty(horizon, self.heads - self.last_output, *path.shape[2:])
         size = max(1, COLUMNS // each)
-        for part, end in zip(path.split(size, -1), ends.split(size, -1), strict=True):
-            self._imagine(part, end, noise.permute(0, 3, 1, 2, 4), orders)
+        blocks = [
+            self._imagine(start, plan, noise.permute(0, 3, 1, 2, 4), orders)
+            for start, plan in zip(state.split(size), actions.split(size), strict=True)
+        ]
         kept = 1 if mean_only else self.elites * each
-        observations = path[:, : self.dim].flatten(2, 3)[:, :, :kept].permute(0, 2, 3, 1)
-        ends = ends.flatten(2, 3)[:, :, :kept]
-        return observations, ends[:, 0], ends[:, -1]
+        observations, ends = (
+            torch.cat(parts, dim=-1).flatten(2, 3)[:, :, :kept]
+            for parts in zip(*blocks, strict=True)
+        )
+        return observations.permute(0, 2, 3, 1), ends[:, 0], ends[:, -1]
 
     def _orders(self, horizon: int, particles: int, rng: torch.Generator) -> list[Tensor | None]:
         """Which particle takes which place at each step ``[P]``; None where all keep theirs."""
@@ -82,23 +81,33 @@ class FoldedEnsemble:
         return list(torch.rand(horizon, particles, generator=rng).argsort(dim=1))
 
     def _imagine(
-        self, path: Tensor, ends: Tensor, noise: Tensor, orders: list[Tensor | None]
-    ) -> None:
-        """Fill in observations of ``path[H + 1, D + A + 1, E, K, N]``; ``ends`` keeps what else.
+        self, state: Tensor, actions: Tensor, noise: Tensor, orders: list[Tensor | None]
+    ) -> tuple[Tensor, Tensor]:
+        """Observations ``[H + 1, D, E, K, N]``; last output and logit ``[H, 1 or 2, E, K, N]``.
 
-        Of what the network says, the spreads come first, then the outputs, then the logit.
+        The loop makes few calls: after large products even their code is out of the cache.
         """
+        count, horizon, action_dim = actions.shape
+        path = torch.ones(horizon + 1, self.dim + action_dim + 1, *noise.shape[2:4], count)
+        seen = path[:, : self.dim]
+        seen[0] = state.T[:, None, None]
+        path[:-1, self.dim : -1] = actions.permute(1, 2, 0)[:, :, None, None]
         heads = torch.empty(self.heads, *path.shape[2:])
         spread, mean = heads[: self.spreads], heads[self.spreads :][: self.outputs]
         change, end = mean[: self.dim], heads[self.last_output :]
-        network = self._network(heads[0, 0].numel())
-        seen = path[:, : self.dim]
-        steps = zip(path, seen, seen[1:], noise, orders, ends, strict=False)
-        for inputs, now, following, sample, order, kept in steps:
-            self._predict(network, inputs, heads, order)
+        ends = torch.empty(horizon, *end.shape)
+        inputs, out = path.flatten(3).transpose(1, 2), _by_member(heads)
+        network = self._network(out.shape[-1])
+        steps = zip(inputs, seen, seen[1:], noise, orders, ends, strict=False)
+        for h, (x, now, following, sample, order, kept) in enumerate(steps):
+            if order is None:
+                network(x, out)
+            else:
+                self._deal(network, path[h], order, heads)
             self._propagate(mean, self._std(spread), sample)
             torch.add(now, change, out=following)
             kept.copy_(end)
+        return seen, ends
 
     def _network(self, columns: int) -> Network:
         """The faster way to evaluate the members for so many particles of each, as measured."""
@@ -107,15 +116,10 @@ class FoldedEnsemble:
             return _ByMember(self.joined, columns)
         return self.batched
 
-    def _predict(
-        self, network: Network, inputs: Tensor, heads: Tensor, order: Tensor | None
-    ) -> None:
-        """Fill ``heads`` with what the members say, each of the particles at its places."""
-        if order is None:
-            network(_by_member(inputs), _by_member(heads))
-            return
+    def _deal(self, network: Network, inputs: Tensor, order: Tensor, heads: Tensor) -> None:
+        """Fill ``heads`` with what the members say to the particles that take their places."""
         dealt = torch.empty_like(heads)
-        taken = inputs.flatten(1, 2)[:, order].view(-1, *inputs.shape[1:])
+        taken = inputs.flatten(1, 2)[:, order].view_as(inputs)
         network(_by_member(taken), _by_member(dealt))
         heads.flatten(1, 2).index_copy_(1, order, dealt.flatten(1, 2))
 
@@ -175,15 +179,19 @@ class _ByMember:
 
     def __init__(self, layers: list[Tensor], columns: int) -> None:
         """``layers[E, out, in + 1]`` take turns in two buffers whose last entry is one."""
-        *self.hidden, self.last = layers
-        elites, width, _ = self.hidden[0].shape
-        self.buffers = [torch.ones(width + 1, elites, columns).transpose(0, 1) for _ in range(2)]
+        *hidden, self.last = layers
+        elites, width, _ = hidden[0].shape
+        buffers = [torch.ones(width + 1, elites, columns).transpose(0, 1) for _ in range(2)]
+        self.hidden = [
+            (layer, buffer[:, :-1], buffer)
+            for layer, buffer in zip(hidden, cycle(buffers), strict=False)
+        ]
 
     def __call__(self, x: Tensor, out: Tensor) -> None:
         """See ``Network``."""
-        for layer, buffer in zip(self.hidden, cycle(self.buffers), strict=False):
-            functional.silu(torch.bmm(layer, x, out=buffer[:, :-1]), inplace=True)
-            x = buffer
+        for layer, units, units_and_one in self.hidden:
+            functional.silu(torch.bmm(layer, x, out=units), inplace=True)
+            x = units_and_one
         torch.bmm(self.last, x, out=out)
 
 
