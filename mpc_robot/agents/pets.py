@@ -114,15 +114,12 @@ class PETS:
         metrics |= fit(self.model, data, self.config.fit, self.rng)
         return metrics if self.value is None else metrics | self.value.fit(data, self.rng)
 
-    def controller(self, optimizer: OptimizerConfig | None = None) -> MPC:
-        """MPC over the model as it is now and will become, with a plan of its own.
-
-        ``optimizer``: another search than the one it was trained with.
-        """
+    def controller(self) -> MPC:
+        """MPC over the model as it is now and will become, with a plan of its own."""
         config = self.config
         spline = spline_for(self.spec, config.horizon, config.knots, config.interpolation)
-        search = make_optimizer(spline, optimizer or config.optimizer)
-        return MPC(self.model, search, config.discount, self.value)
+        optimizer = make_optimizer(spline, config.optimizer)
+        return MPC(self.model, optimizer, config.discount, self.value)
 
     def state_dict(self) -> dict[str, Any]:
         """Model, replay, counters and random state, as of the end of an episode."""

@@ -114,7 +114,9 @@ def oracle(task: Task, planner: MPC) -> MPC:
     value = planner.terminal_value
     # A learned value takes float32; the simulator answers in float64.
     worth = None if value is None else lambda last: value(last.float())
-    return MPC(Simulator(task), planner.optimizer, planner.discount, worth)
+    return MPC(
+        Simulator(task, threads=torch.get_num_threads()), planner.optimizer, planner.discount, worth
+    )
 
 
 def planning_steps(planner: MPC) -> int:

@@ -13,7 +13,7 @@ from scipy.linalg import solve_discrete_are
 from mpc_robot.agents.pets import PETS, PETSConfig
 from mpc_robot.agents.pets_presets import PRESETS, pets_preset
 from mpc_robot.agents.value import ValueConfig
-from mpc_robot.controllers import MPPI, ICEMConfig, MPPIConfig
+from mpc_robot.controllers import ICEMConfig
 from mpc_robot.data.replay import Experience
 from mpc_robot.dynamics.ensemble import EnsembleConfig
 from mpc_robot.dynamics.ensemble_fit import FitConfig
@@ -177,13 +177,6 @@ def test_every_preset_is_of_a_task_and_fits_it(name: str) -> None:
 
 def test_tasks_nobody_tuned_get_the_defaults() -> None:
     assert pets_preset("Nobody-v0") == PETSConfig()
-
-
-def test_another_search_can_plan_in_the_same_model() -> None:
-    agent = PETS(CART, SPEC, SMALL, seed=0)
-    controller = agent.controller(MPPIConfig(num_samples=7))
-    assert isinstance(controller.optimizer, MPPI)
-    assert controller.dynamics is agent.model
 
 
 def test_a_value_function_needs_a_discount_below_one() -> None:
