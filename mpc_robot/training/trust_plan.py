@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from mpc_robot.controllers.base import Plan
 from mpc_robot.controllers.mpc import MPC
@@ -114,9 +115,8 @@ def oracle(task: Task, planner: MPC) -> MPC:
     value = planner.terminal_value
     # A learned value takes float32; the simulator answers in float64.
     worth = None if value is None else lambda last: value(last.float())
-    return MPC(
-        Simulator(task, threads=torch.get_num_threads()), planner.optimizer, planner.discount, worth
-    )
+    simulator = Simulator(task, threads=torch.get_num_threads())
+    return MPC(simulator, planner.optimizer, planner.discount, worth)
 
 
 def planning_steps(planner: MPC) -> int:
