@@ -37,6 +37,7 @@ class FoldedEnsemble:
         biases = [bias.detach()[model.elites] for bias in model.network.biases]
         weights[0], biases[0] = _fold_inputs(model, weights[0], biases[0])
         weights[-1], biases[-1] = _fold_outputs(model, weights[-1], biases[-1])
+        self.learns = model.task.reward is None or model.task.terminated is None
         self.elites, _, self.heads = weights[-1].shape
         self.spreads = self.outputs if model.config.variance == "heteroscedastic" else 0
         self.last_output = self.spreads + self.outputs - 1
@@ -56,7 +57,8 @@ class FoldedEnsemble:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Imagine ``actions[N, H, A]`` from ``state[N, D]``.
 
-        Returns observations ``[H + 1, P, N, D]``, the last output and the logit ``[H, P, N]``.
+        Returns observations ``[H + 1, P, N, D]``, the last output and the logit ``[H, P, N]``;
+        these are zero where the task gives reward and termination.
         """
         horizon, mean_only = actions.shape[1], self.config.propagation == "mean"
         each = 1 if mean_only else self.config.particles // self.elites
@@ -95,7 +97,7 @@ class FoldedEnsemble:
         heads = torch.empty(self.heads, *path.shape[2:])
         spread, mean = heads[: self.spreads], heads[self.spreads :][: self.outputs]
         change, end = mean[: self.dim], heads[self.last_output :]
-        ends = torch.empty(horizon, *end.shape)
+        ends = torch.zeros(horizon, *end.shape)
         inputs, out = path.flatten(3).transpose(1, 2), _by_member(heads)
         network = self._network(out.shape[-1])
         steps = zip(inputs, seen, seen[1:], noise, orders, ends, strict=False)
@@ -106,7 +108,8 @@ class FoldedEnsemble:
                 self._deal(network, path[h], order, heads)
             self._propagate(mean, self._std(spread), sample)
             torch.add(now, change, out=following)
-            kept.copy_(end)
+            if self.learns:
+                kept.copy_(end)
         return seen, ends
 
     def _network(self, columns: int) -> Network:
@@ -127,11 +130,12 @@ class FoldedEnsemble:
         """Standard deviation of each output ``[O, E, K, N]``, or broadcast to it.
 
         In terms of variances the soft bounds are harmonic and plain sums,
-        ``least + 1 / (1 / greatest + 1 / variance)``; ``spread`` is ``log(variance / greatest)``.
+        ``least + 1 / (1 / greatest + 1 / variance)``; ``spread`` is ``log(variance / greatest)``,
+        and is overwritten.
         """
         if not self.spreads:
             return self.fixed_std
-        return torch.addcmul(self.least, self.greatest, spread.sigmoid()).sqrt_()
+        return torch.addcmul(self.least, self.greatest, spread.sigmoid_(), out=spread).sqrt_()
 
     def _propagate(self, mean: Tensor, std: Tensor, noise: Tensor) -> None:
         """Turn ``mean[O, E, K, N]`` into samples, by the rule of ``EnsembleConfig.propagation``."""
