@@ -119,15 +119,20 @@ def _plot_task(axes: Axes, task: str, study: Study, results: Sequence[Result]) -
 
 
 def planning_table() -> str:
-    """Every row that was measured beside another one, as it was written."""
-    rows = ["| case | metric | value | beside | ratio |", "|---|---|---|---|---|"]
+    """Whatever was measured beside another thing, and how long the demo's plans take."""
+    lines = ["| case | metric | value | beside | ratio |", "|---|---|---|---|---|"]
     for result in load("planning"):
         for row in result["rows"]:
-            ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-            value = f"{row['value']:.4g} {row['unit']}"
-            cells = (row["case"], row["metric"], value, row["of"] or "", ratio)
-            rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+            if row["ratio"] is not None or "demo" in row["case"]:
+                lines.append(_planning_row(row))
+    return "\n".join(lines)
+
+
+def _planning_row(row: Result) -> str:
+    ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+    value, unit = (1e3 * row["value"], "ms") if row["unit"] == "s" else (row["value"], row["unit"])
+    metric = row["metric"].replace("_", " ")
+    return f"| {row['case']} | {metric} | {value:.4g} {unit} | {row['of'] or ''} | {ratio} |"
 
 
 # All of it ----------------------------------------------------------------------------------------
