@@ -51,7 +51,7 @@ def about(benchmark: str) -> dict[str, Any]:
 
 
 def hardware() -> dict[str, Any]:
-    """The processor, and how busy it is with other things."""
+    """The processor, how busy it is with other things, and how much they give way to this."""
     return {
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -59,6 +59,7 @@ def hardware() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
         "load_average": [round(load, 2) for load in os.getloadavg()],
+        "niceness": os.nice(0),
     }
 
 
