@@ -105,7 +105,7 @@ class ProbabilisticEnsemble(nn.Module):
         inputs = everything if task.model_inputs is None else task.model_inputs
         known = set(inputs) <= set(everything)
         require(known, "model_inputs", f"indices below {spec.observation_dim}", inputs)
-        self.input_indices = torch.tensor(inputs)
+        self.input_indices = torch.tensor(inputs, dtype=torch.long)
         self.outputs = spec.observation_dim + (task.reward is None)
         heads = 2 if config.variance == "heteroscedastic" else 1
         width = heads * self.outputs + (task.terminated is None)
