@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mpc_robot.controllers.base import Plan, TrajectoryOptimizer
+from mpc_robot.controllers.risk import Risk, mean
 from mpc_robot.dynamics.base import Dynamics, Sensed, Trajectories
 
 TerminalValue = Callable[[Tensor], Tensor]
@@ -31,6 +32,7 @@ class MPC:
         optimizer: TrajectoryOptimizer,
         discount: float = 1.0,
         terminal_value: TerminalValue | None = None,
+        risk: Risk = mean,
     ) -> None:
         """Plan in ``dynamics`` by ``optimizer``; starts as after ``reset(0)``.
 
@@ -39,6 +41,7 @@ class MPC:
             optimizer: the search, which also knows the horizon and the action bounds.
             discount: of rewards per control step, in (0, 1].
             terminal_value: worth of where a plan ends; None for nothing.
+            risk: what the returns of a candidate's particles are worth together.
 
         Raises:
             ValueError: if the discount is not in (0, 1].
@@ -49,6 +52,7 @@ class MPC:
         self.optimizer = optimizer
         self.discount = discount
         self.terminal_value = terminal_value
+        self.risk = risk
         self.plan: Plan | None = None
         self.rng = torch.Generator()
         self._sensed: npt.NDArray[np.float64] | None = None
@@ -96,7 +100,7 @@ class MPC:
         return self.dynamics.rollout(state, self.plan.actions[None], rng)
 
     def _score(self, sensed: npt.NDArray[np.float64], actions: Tensor) -> Tensor:
-        """Mean return over particles of ``actions[N, H, A]``, ``[N]``."""
+        """What the returns of ``actions[N, H, A]`` over all particles are worth, ``[N]``."""
         state = self.dynamics.start(sensed, len(actions))
         futures = self.dynamics.rollout(state, actions, self.rng)
         returns = futures.returns(self.discount)
@@ -106,7 +110,7 @@ class MPC:
             )
             survived = futures.continues.prod(dim=-1)
             returns = returns + torch.where(survived == 0, 0.0, survived * worth)
-        return returns.mean(dim=1)
+        return self.risk(returns)
 
 
 def _checked(sensed: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -14,14 +14,16 @@ from mujoco.batch import Batch, SimulationError
 from torch import Tensor
 
 from mpc_robot.dynamics.base import Sensed, Trajectories, Transition
+from mpc_robot.dynamics.randomization import Randomization, draw_variants
 from mpc_robot.envs.base import Task
 from mpc_robot.envs.registry import make_env
+from mpc_robot.envs.rewards import never
 from mpc_robot.envs.wrappers import muted_warnings, read_fields
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
-TIME = int(mujoco.mjtState.mjSTATE_TIME)
+BEFORE_CONTROL = int(mujoco.mjtState.mjSTATE_CTRL) - 1  # what comes before it in the state
 
 
 @dataclass(frozen=True)
@@ -41,21 +43,35 @@ class Simulator:
     """The task's own physics, observation, reward and termination: a model without error.
 
     Numbers come out in float64, as MuJoCo computes them, and equal to the bit at any number of
-    threads. A simulation that MuJoCo warns of (bad state or control, full buffers) or fails in
-    earns NaN from that step on.
+    threads. A candidate that terminated is simulated no further: its observation stays and it earns
+    0. One that MuJoCo warns of (bad state or control, full buffers) or fails in earns NaN from that
+    step on, and counts as diverged.
 
-    What a MuJoCo step does not compute is zero: ``cfrc_ext``, and so the contact cost of Ant and
-    Humanoid. What the physics state does not hold is computed anew at the start: fields such as
-    ``xpos`` do not lag there as they do later, so a first reward made of them is off by a constant.
+    What the physics state does not hold is computed anew at the start: fields such as ``xpos`` do
+    not lag there as they do later, so a first reward made of them is off by a constant. Contact
+    forces (``cfrc_ext``) are those at the start of the last physics step, which with the integrator
+    RK4 is not quite where the environment has them.
+
+    Attributes:
+        task: what is simulated.
+        model: the MuJoCo model, a copy of the environment's.
+        frame_skip: physics steps in a control step.
+        variants: the models that every candidate is tried in.
+        diverged: simulations that diverged since this was made.
+        physics_steps: steps of MuJoCo simulated since then, in all simulations.
     """
 
-    def __init__(self, task: Task, threads: int = 0) -> None:
+    def __init__(
+        self, task: Task, threads: int = 0, randomize: Randomization | None = None
+    ) -> None:
         """Take the model from the task's environment.
 
         Args:
             task: a task on MuJoCo with ``observe`` and ``reward``; without ``terminated`` every
                 step continues.
             threads: threads that simulate, the caller's included; 0 is one per CPU.
+            randomize: what is not known of the robot; every candidate then has a particle in each
+                variant of the model.
 
         Raises:
             ValueError: if the task lacks ``observe`` or ``reward``.
@@ -64,11 +80,15 @@ class Simulator:
         if task.observe is None or task.reward is None:
             missing = [name for name in ("observe", "reward") if getattr(task, name) is None]
             raise ValueError(f"task {task.name}: a simulator needs {' and '.join(missing)}")
-        self._task, self._observe, self._reward = task, task.observe, task.reward
+        self.task, self._observe, self._reward = task, task.observe, task.reward
+        self._terminated = task.terminated or never
         self._threads = threads
-        self._model, self._frame_skip = _model_and_frame_skip(task)
-        self._data = mujoco.MjData(self._model)
+        self.model, self.frame_skip = _model_and_frame_skip(task)
+        self.variants = draw_variants(self.model, randomize)
+        self.diverged, self.physics_steps = 0, 0
+        self._data = mujoco.MjData(self.model)
         self._batches: dict[int, Batch] = {}
+        self._rooms: dict[tuple[int, int], dict[str, Floats]] = {}
 
     @property
     def observes(self) -> Sensed:
@@ -81,40 +101,52 @@ class Simulator:
         Raises:
             ValueError: if it is no integration state of this model.
         """
-        size = mujoco.mj_stateSize(self._model, INTEGRATION)
+        size = mujoco.mj_stateSize(self.model, INTEGRATION)
         if sensed.shape != (size,):
             raise ValueError(f"sensed: expected a physics state ({size},), got {sensed.shape}")
-        mujoco.mj_setState(self._model, self._data, sensed, INTEGRATION)
-        mujoco.mj_forward(self._model, self._data)
-        observation = self._observe(read_fields(self._data, self._task.fields))
+        mujoco.mj_setState(self.model, self._data, sensed, INTEGRATION)
+        mujoco.mj_forward(self.model, self._data)
+        observation = self._observe(read_fields(self._data, self.task.fields))
         return SimulatorState(np.tile(sensed, (num, 1)), np.tile(observation, (num, 1)))
 
     def step(
         self, state: SimulatorState, action: Tensor, rng: torch.Generator
     ) -> Transition[SimulatorState]:
-        """Advance B simulations by one control period under ``action[B, A]``."""
+        """Advance B simulations by one control period under ``action[B, A]``.
+
+        Row ``i`` is simulated in variant ``i % K``.
+        """
         physics, future = self._simulate(state, action[:, None])
         after = SimulatorState(physics, future.observations[:, 0, -1].numpy())
         return Transition(after, future.rewards[:, 0, 0], future.continues[:, 0, 0])
 
     def rollout(self, state: SimulatorState, actions: Tensor, rng: torch.Generator) -> Trajectories:
-        """Follow ``actions[N, H, A]`` from N states; one particle, as nothing is uncertain."""
-        return self._simulate(state, actions)[1]
+        """Follow ``actions[N, H, A]`` from N states, one particle per variant of the model."""
+        many = len(self.variants)
+        physics, observation = state.physics.repeat(many, 0), state.observation.repeat(many, 0)
+        start = SimulatorState(self.variants.sensed(physics, self.model, rng), observation)
+        future = self._simulate(start, actions.repeat_interleave(many, 0))[1]
+        return Trajectories(
+            observations=future.observations.unflatten(0, (-1, many)).squeeze(2),
+            rewards=future.rewards.unflatten(0, (-1, many)).squeeze(2),
+            continues=future.continues.unflatten(0, (-1, many)).squeeze(2),
+        )
 
     @np.errstate(over="ignore", invalid="ignore")  # of simulations that diverge
     def _simulate(self, state: SimulatorState, actions: Tensor) -> tuple[Floats, Trajectories]:
-        """The physics states at the end ``[N, S]`` and all that was seen on the way."""
-        expected = (len(state.physics), *actions.shape[1:2], self._model.nu)
+        """The physics states at the end ``[B, S]`` and all that was seen on the way."""
+        expected = (len(state.physics), *actions.shape[1:2], self.model.nu)
         if actions.shape != expected:
             raise ValueError(f"actions: expected shape {expected}, got {tuple(actions.shape)}")
         action = actions.detach().cpu().numpy().astype(np.float64)
         fields, sound, physics = self._physics(state.physics, action)
         sound &= np.isfinite(state.observation).all(axis=1, keepdims=True)
+        self.diverged += int((~sound[:, -1]).sum())
         seen = np.where(sound[..., None], self._observe(fields), np.nan)
         observations = np.concatenate([state.observation[:, None], seen], axis=1)
+        ended = self._terminated(seen)
         rewards = np.where(sound, self._reward(observations[:, :-1], action, seen), np.nan)
-        terminated = self._task.terminated
-        ended = np.zeros_like(sound) if terminated is None else terminated(seen)
+        rewards[:, 1:][np.logical_or.accumulate(ended, axis=1)[:, :-1] & sound[:, 1:]] = 0.0
         return physics, Trajectories(
             observations=torch.from_numpy(observations[:, None]),
             rewards=torch.from_numpy(rewards[:, None]),
@@ -122,41 +154,69 @@ class Simulator:
         )
 
     def _physics(self, start: Floats, action: Floats) -> tuple[dict[str, Floats], Flags, Floats]:
-        """Fields after each action ``[N, H, ...]``, whether sound ``[N, H]``, end ``[N, S]``."""
-        (num, horizon, _), skip = action.shape, self._frame_skip
-        batch = self._batch(num)
+        """Fields after each action ``[B, H, ...]``, whether sound ``[B, H]``, end ``[B, S]``."""
+        (num, horizon, _), batch = action.shape, self._batch(len(start))
         batch.state[:], batch.warning[:] = start, 0
-        record = self._record(num, horizon * skip)
+        room, control = self._room(num, horizon), self._control(start, action)
+        sound, alive = np.empty((horizon, num), dtype=bool), np.ones(num, dtype=bool)
         failed = np.zeros(num, dtype=bool)
         with muted_warnings():  # a plan that diverges is no news, just a bad plan
-            try:
-                batch.rollout(
-                    horizon * skip, action.repeat(skip, axis=1), record=tuple(record), out=record
-                )
-            except SimulationError as error:
-                failed[error.ids] = True
-        # A simulation stops right after the substep that it warned of, and its time with it.
-        warned = batch.warning[..., 1].any(axis=1)
-        times = np.concatenate([start[:, None, :1], record.pop(TIME)], axis=1)[..., 0]
-        last = (np.diff(times, axis=1) > 0).sum(axis=1) - 1
-        sound_steps = np.where(failed, 0, np.where(warned, last // skip, horizon))
-        sound = np.arange(horizon) < sound_steps[:, None]
-        ends = {str(name): values[:, skip - 1 :: skip] for name, values in record.items()}
-        return ends, sound, batch.state.copy()
+            for k in range(horizon):
+                failed[self._advance(batch, alive, control[:, k])] = True
+                for name, values in room.items():
+                    values[k] = batch.bind(name)
+                sound[k] = ~(failed | batch.warning[..., 1].any(axis=1))
+                alive = sound[k] & ~self._ended({name: values[k] for name, values in room.items()})
+        return (
+            {n: np.moveaxis(v, 0, 1) for n, v in room.items()},
+            sound.T.copy(),
+            batch.state.copy(),
+        )
 
-    def _record(self, num: int, substeps: int) -> dict[str | int, Floats]:
-        """Room for the time and the task's fields after each substep ``[N, substeps, ...]``."""
-        fields = read_fields(self._data, self._task.fields)
-        room: dict[str | int, Floats] = {
-            name: np.zeros((num, substeps, *value.shape), value.dtype)
-            for name, value in fields.items()
-        }
-        return {TIME: np.zeros((num, substeps, 1)), **room}
+    def _advance(self, batch: Batch, alive: Flags, control: Floats) -> list[int]:
+        """Simulate one control step where alive; which simulations failed in it."""
+        ids = np.flatnonzero(alive)
+        if len(ids) == 0:
+            return []
+        self.physics_steps += self.frame_skip * len(ids)
+        commands = control if len(ids) == len(alive) else control[ids]
+        try:
+            batch.rollout(self.frame_skip, commands, record=(), ids=ids)
+        except SimulationError as error:
+            return list(error.ids)
+        return []
+
+    def _ended(self, fields: dict[str, Floats]) -> Flags | bool:
+        """Which simulations ended, by the fields after a control step ``[B, ...]``."""
+        return self._terminated is not never and self._terminated(self._observe(fields))
+
+    def _control(self, start: Floats, action: Floats) -> Floats:
+        """Commands of every physics step ``[B, H, frame_skip, A]``, as late as each variant's."""
+        num, horizon, _ = action.shape
+        first = mujoco.mj_stateSize(self.model, BEFORE_CONTROL)
+        held = start[:, None, first : first + self.model.nu]
+        delay = self.variants.delay[np.arange(num) % len(self.variants), None]
+        issued = (np.arange(horizon * self.frame_skip) - delay) // self.frame_skip
+        commands = np.concatenate([held, action], axis=1)
+        late = commands[np.arange(num)[:, None], np.maximum(issued + 1, 0)]
+        return late.reshape(num, horizon, self.frame_skip, -1)
+
+    def _room(self, num: int, horizon: int) -> dict[str, Floats]:
+        """Room for the task's fields after each control step ``[H, B, ...]``, used again."""
+        if (num, horizon) not in self._rooms:
+            fields = read_fields(self._data, self.task.fields)
+            self._rooms[num, horizon] = {
+                name: np.empty((horizon, num, *value.shape)) for name, value in fields.items()
+            }
+        return self._rooms[num, horizon]
 
     def _batch(self, num: int) -> Batch:
         """The batch of that many simulations; making one costs more than a plan."""
         if num not in self._batches:
-            self._batches[num] = Batch(self._model, num, nthread=self._threads)
+            self._batches[num] = batch = Batch(self.model, num, nthread=self._threads)
+            self.variants.put_into(batch)
+            for name in self.task.fields:
+                batch.bind(name)  # a field that is bound after a call reads zero
         return self._batches[num]
 
 
@@ -165,6 +225,21 @@ def _model_and_frame_skip(task: Task) -> tuple[mujoco.MjModel, int]:
     env = make_env(task)
     base: Any = env.unwrapped
     model = copy.copy(base.model)
+    if "cfrc_ext" in task.fields:
+        model = _with_contact_forces(base.fullpath)
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     env.close()
     return model, base.frame_skip
+
+
+def _with_contact_forces(path: str) -> mujoco.MjModel:
+    """The model of a file with a sensor for whose sake MuJoCo computes ``cfrc_ext``."""
+    spec = mujoco.MjSpec.from_file(path)
+    body = spec.worldbody.first_body()
+    site = body.add_site(name="mpc_robot_contact_forces")
+    spec.add_sensor(
+        type=mujoco.mjtSensor.mjSENS_ACCELEROMETER,
+        objtype=mujoco.mjtObj.mjOBJ_SITE,
+        objname=site.name,
+    )
+    return spec.compile()
