@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 
 import tyro
 from rich.console import Console
@@ -16,8 +16,11 @@ from rich.table import Table
 
 from mpc_robot.agents import PETSConfig
 from mpc_robot.controllers import OPTIMIZERS
+from mpc_robot.controllers.simulator_presets import PlannerConfig
 from mpc_robot.errors import UnknownNameError
 from mpc_robot.training.evaluation import Evaluation
+
+Planning = TypeVar("Planning", PETSConfig, PlannerConfig)
 
 Outcome = dict[str, Any]
 """What ``--json`` prints: the result of a subcommand as JSON values."""
@@ -112,7 +115,7 @@ def peek(argv: Sequence[str], option: str) -> str | None:
         return None
 
 
-def with_optimizer(config: PETSConfig, name: str) -> PETSConfig:
+def with_optimizer(config: Planning, name: str) -> Planning:
     """A config with the optimizer of that name; its own settings stay if it has it already.
 
     Raises:

@@ -12,8 +12,7 @@ from typing import Any, Generic, TypeVar
 import tyro
 from rich.console import Console
 
-from mpc_robot.agents import PETS, PETSConfig
-from mpc_robot.agents.pets_presets import pets_preset
+from mpc_robot.agents import PETS
 from mpc_robot.cli.common import (
     Command,
     Common,
@@ -34,6 +33,7 @@ from mpc_robot.controllers import (
     make_optimizer,
     spline_for,
 )
+from mpc_robot.controllers.simulator_presets import PlannerConfig, simulator_preset
 from mpc_robot.dynamics.simulator import Simulator
 from mpc_robot.envs import Task, env_spec, get_task, make_env
 from mpc_robot.errors import CheckpointError, UnknownNameError, require
@@ -50,7 +50,7 @@ SIMULATOR = "simulator"
 class Run(Generic[OptimizerConfig]):
     """Run a controller: random actions, or MPC in the simulator or a learned model.
 
-    What is not said is as in the run whose model is used, or as in the task's preset of PETS.
+    What is not said is as in the run whose model is used, or as is known to suit the task.
     An optimizer's own settings are listed by run --task T --controller C --help.
 
     Attributes:
@@ -66,6 +66,8 @@ class Run(Generic[OptimizerConfig]):
         steps: end episodes after so many control steps, besides the task's own limit.
         seed: the same seed gives the same episodes again.
         video: MP4 to film the first episode to.
+        plan_video: MP4 to film the first episode to, with the candidates of each plan in the scene.
+        trace: site or body whose paths the plan video draws; by default a tip or the torso.
     """
 
     task: str
@@ -80,11 +82,17 @@ class Run(Generic[OptimizerConfig]):
     steps: int | None = None
     seed: int = 0
     video: Path | None = None
+    plan_video: Path | None = None
+    trace: str | None = None
     common: Common = field(default_factory=CommonOptions)
 
     def __post_init__(self) -> None:
-        """Raises ValueError if there is nothing to look ahead to."""
+        """Raises ValueError if there is nothing to look ahead to, or no plan to film."""
         require(0.0 < self.horizon < math.inf, "horizon", "a positive time in s", self.horizon)
+        if self.plan_video and self.controller == RANDOM:
+            raise ValueError("plan_video: expected a controller that plans, got random")
+        if self.trace and not self.plan_video:
+            raise ValueError("trace: expected a plan_video to draw it in, got none")
 
     def __call__(self, console: Console) -> Outcome:
         """Print a table of the episodes."""
@@ -96,6 +104,8 @@ class Run(Generic[OptimizerConfig]):
             self.seed,
             max_steps=self.steps,
             video=self.video,
+            plan_video=self.plan_video,
+            trace=self.trace,
         )
         model = "" if self.controller == RANDOM else f" in {self.dynamics}"
         console.print(evaluation_table(evaluation, f"{self.controller}{model} on {task.name}"))
@@ -106,6 +116,7 @@ class Run(Generic[OptimizerConfig]):
             "horizon": self.horizon,
             "seed": self.seed,
             "video": None if self.video is None else str(self.video),
+            "plan_video": None if self.plan_video is None else str(self.plan_video),
             **evaluation_outcome(evaluation),
         }
 
@@ -136,7 +147,7 @@ def parse_run(argv: Sequence[str]) -> Command:
     if name == RANDOM:
         return parse("run", Run[None], argv, Run(tyro.MISSING, None, RANDOM))
     task = peek(argv, "--task")
-    config = PETSConfig()
+    config = PlannerConfig()
     if task is not None:
         config = _planning(get_task(task), peek(argv, "--dynamics") or SIMULATOR)
     if name:
@@ -154,9 +165,12 @@ def parse_run(argv: Sequence[str]) -> Command:
     return parse("run", Run[kind], argv, default)
 
 
-def _planning(task: Task, dynamics: str) -> PETSConfig:
+def _planning(task: Task, dynamics: str) -> PlannerConfig:
     """How to plan in such dynamics: as the run does, or as is known to suit the task."""
-    return pets_preset(task.name) if dynamics == SIMULATOR else open_pets(dynamics, task).config
+    if dynamics == SIMULATOR:
+        return simulator_preset(task.name)
+    run = open_pets(dynamics, task).config
+    return PlannerConfig(run.optimizer, run.horizon, run.knots, run.interpolation, run.discount)
 
 
 def open_pets(path: str, task: Task) -> PETS:

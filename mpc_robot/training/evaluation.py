@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from mpc_robot.controllers.base import Controller, sense
 from mpc_robot.envs import EnvSpec, Task, env_spec, make_env
+from mpc_robot.training.plan_video import film_plans
 from mpc_robot.training.seeding import derive_seed
 from mpc_robot.training.video import film, renderable_env
 
@@ -150,6 +151,8 @@ def evaluate(
     *,
     max_steps: int | None = None,
     video: Path | None = None,
+    plan_video: Path | None = None,
+    trace: str | None = None,
 ) -> Evaluation:
     """Run a controller for whole episodes in an environment of its own.
 
@@ -160,10 +163,13 @@ def evaluate(
         seed: the same seed gives the same episodes again.
         max_steps: truncate episodes after so many steps.
         video: MP4 to film the first episode to.
+        plan_video: MP4 to film the first episode to, with what the controller considers; see
+            :func:`mpc_robot.training.plan_video.film_plans`.
+        trace: site or body whose paths ``plan_video`` draws.
 
     Raises:
-        ValueError: if ``episodes`` or ``max_steps`` is not positive, or if neither ``max_steps``
-            nor the task limits an episode.
+        ValueError: if ``episodes`` or ``max_steps`` is not positive, if neither ``max_steps`` nor
+            the task limits an episode, or if there are no plans to film.
         RenderingUnavailable: if a video is wanted and none can be made; nothing was run then.
         PlantError: if the environment reports NaN or an infinity.
     """
@@ -172,11 +178,16 @@ def evaluate(
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
     started = time.perf_counter()
-    with closing(make_env(task) if video is None else renderable_env(task)) as env:
+    filmed = video is not None or plan_video is not None
+    with closing(renderable_env(task) if filmed else make_env(task)) as env:
         if max_steps is None:
             check_episodes_end(task, env_spec(env))
-        with nullcontext(_no_camera) if video is None else film(env, video) as on_step:
-            recorded = [run_episode(env, controller, derive_seed(seed, 0), max_steps, on_step)]
+        with ExitStack() as films:
+            on_step = films.enter_context(film(env, video)) if video else _no_camera
+            actor = controller
+            if plan_video:
+                actor = films.enter_context(film_plans(env, controller, plan_video, trace))
+            recorded = [run_episode(env, actor, derive_seed(seed, 0), max_steps, on_step)]
         for episode in range(1, episodes):
             recorded.append(run_episode(env, controller, derive_seed(seed, episode), max_steps))
     return Evaluation(tuple(recorded), time.perf_counter() - started)

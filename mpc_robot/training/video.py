@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import numpy.typing as npt
 from mpc_robot.envs import Task, env_spec, make_env
 
 MOST_FRAMES_PER_S = 30.0
+Picture = npt.NDArray[np.uint8]
+"""RGB ``[height, width, 3]``."""
 
 
 class RenderingUnavailable(RuntimeError):  # noqa: N818 - a state of the machine, not a mistake
@@ -48,8 +51,14 @@ def renderable_env(task: Task) -> gym.Env[Any, Any]:
 
 
 @contextmanager
-def film(env: gym.Env[Any, Any], path: Path) -> Iterator[Callable[[], None]]:
-    """Write an MP4 (H.264) that plays at the task's pace; call what this yields at each step."""
+def film(
+    env: gym.Env[Any, Any], path: Path, shoot: Callable[[], Picture] | None = None
+) -> Iterator[Callable[[], None]]:
+    """Write an MP4 (H.264) that plays at the task's pace; call what this yields at each step.
+
+    Each frame is what ``shoot`` returns; by default, what the environment renders.
+    """
+    shoot = shoot or partial(picture, env)
     rate = 1.0 / env_spec(env).dt
     every = math.ceil(rate / MOST_FRAMES_PER_S)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,13 +67,13 @@ def film(env: gym.Env[Any, Any], path: Path) -> Iterator[Callable[[], None]]:
 
     def take() -> None:
         if next(steps) % every == 0:
-            writer.append_data(picture(env))
+            writer.append_data(shoot())
 
     with writer:
         yield take
 
 
-def picture(env: gym.Env[Any, Any]) -> npt.NDArray[np.uint8]:
+def picture(env: gym.Env[Any, Any]) -> Picture:
     """What the environment now looks like, RGB ``[height, width, 3]``.
 
     Raises:

@@ -8,25 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
-from mpc_robot.agents.pets_presets import pets_preset
-from mpc_robot.agents.value import ValueFunction
 from mpc_robot.cli import main
-from mpc_robot.controllers import CEM, ICEM, MPC, MPPI
-from mpc_robot.dynamics.ensemble import ProbabilisticEnsemble
 from mpc_robot.envs import TASKS
 from mpc_robot.errors import PlantError
 from mpc_robot.training import checkpoint, trainer
 from mpc_robot.training.metrics import read_metrics
-from mpc_robot.training.trust_plan import planning_steps
 
 GOOD, FAILED, WRONG_WORDS = 0, 1, 2
 TRAIN = ["train", "--agent", "fake", "--task", "Pendulum-v1", "--steps", "400"]
@@ -35,20 +29,6 @@ SCRIPT = str(Path(sys.executable).with_name("mpc-robot"))
 RUN = ["run", "--task", "CartpoleBalance-v0", "--steps", "3"]
 
 pytestmark = pytest.mark.usefixtures("fake_kind")
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """The command sets torch's threads; put them back."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Callable[[], dict[str, Any]]:
-    """The JSON object on the last line of stdout."""
-    return lambda: json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
 @pytest.fixture
@@ -155,35 +135,6 @@ def test_words_for_people_and_for_programs_do_not_mix(
     assert main(["eval", str(run), "--episodes", "1", "--json"]) == GOOD
     programs = capsys.readouterr()
     assert len(programs.out.splitlines()) == 1 and "return" in programs.err
-
-
-@pytest.mark.parametrize(
-    "controller",
-    ["cem", "icem", "mppi", "predictive_sampling", "predictive-sampling", "random_shooting"],
-)
-def test_run_every_controller(controller: str, said: Callable[[], dict[str, Any]]) -> None:
-    words = [*RUN, "--controller", controller, "--horizon", "0.2", "--json"]
-    assert main(words) == GOOD
-    outcome = said()
-    assert outcome["lengths"] == [3] and outcome["dynamics"] == "simulator"
-    assert outcome["return_mean"] == pytest.approx(sum(outcome["returns"]))
-
-
-def test_run_at_random_and_for_several_episodes(said: Callable[[], dict[str, Any]]) -> None:
-    assert main([*RUN, "--controller", "random", "--episodes", "2", "--json"]) == GOOD
-    outcome = said()
-    assert outcome["lengths"] == [3, 3] and outcome["dynamics"] is None
-
-
-def test_a_planner_that_looks_ahead_beats_chance(said: Callable[[], dict[str, Any]]) -> None:
-    """In a second, a random cart-pole has fallen or drifted; planned, it is upright."""
-    returns = {}
-    for controller in ("icem", "random"):
-        words = ["run", "--task", "InvertedPendulum-v5", "--steps", "50", "--json"]
-        words += ["--controller", controller, "--horizon", "0.8"]
-        assert main(words) == GOOD
-        returns[controller] = said()["return_mean"]
-    assert returns["icem"] == 50 > returns["random"]
 
 
 @pytest.mark.parametrize(
@@ -464,61 +415,3 @@ def test_help_lists_the_settings_of_the_parts_chosen(
     text = capsys.readouterr().out
     assert all(setting in text for setting in listed)
     assert not any(setting in text for setting in not_listed)
-
-
-@pytest.fixture
-def planner(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], MPC]:
-    """The controller that a ``run`` would let act."""
-    from mpc_robot.cli import run as module
-
-    made: list[MPC] = []
-
-    def look(task: Any, controller: MPC, *args: Any, **kwargs: Any) -> Any:
-        made.append(controller)
-        raise KeyboardInterrupt
-
-    def plan(words: list[str]) -> MPC:
-        assert main(["run", "--task", "InvertedPendulum-v5", *words]) == FAILED
-        return made.pop()
-
-    monkeypatch.setattr(module, "evaluate", look)
-    return plan
-
-
-def test_run_plans_as_the_preset_unless_told_otherwise(
-    planner: Callable[[list[str]], MPC], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The task's control period is 0.04 s."""
-    from mpc_robot.cli import run as module
-
-    threads: list[int] = []
-    simulator = module.Simulator
-    monkeypatch.setattr(
-        module, "Simulator", lambda task, count: (threads.append(count), simulator(task, count))[1]
-    )
-    preset = pets_preset("InvertedPendulum-v5")
-    planned = planner([])
-    assert isinstance(planned.optimizer, ICEM) and planned.optimizer.config == preset.optimizer
-    assert planning_steps(planned) == round(preset.horizon / 0.04)
-    assert planned.discount == preset.discount < 1.0
-    told = planner(["--controller", "mppi", "--horizon", "0.4", "--discount", "1"])
-    assert isinstance(told.optimizer, MPPI)
-    assert (planning_steps(told), told.discount) == (10, 1.0)
-    planner(["--threads", "2"])
-    assert threads == [1, 1, 2]
-
-
-def test_run_plans_as_the_run_unless_told_otherwise(
-    planner: Callable[[list[str]], MPC], tmp_path: Path
-) -> None:
-    words = [*PETS, "--optimizer", "mppi", "--config.optimizer.num-samples", "8"]
-    words += ["--config.horizon", "0.2", "--config.warmup-steps", "100000", "--steps", "1"]
-    assert main([*words, "--eval-episodes", "1", "--out", str(tmp_path / "run")]) == GOOD
-    planned = planner(["--dynamics", str(tmp_path / "run")])
-    assert isinstance(planned.optimizer, MPPI) and planned.optimizer.config.num_samples == 8
-    other = planner(["--dynamics", str(tmp_path / "run"), "--controller", "cem"])
-    assert isinstance(other.optimizer, CEM)
-    for one in (planned, other):
-        assert (planning_steps(one), one.discount) == (5, 0.99)
-        assert isinstance(one.terminal_value, ValueFunction)
-        assert isinstance(one.dynamics, ProbabilisticEnsemble)

@@ -1,0 +1,173 @@
+"""``mpc-robot run``: every planner in every simulator, filmed and unfilmed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import pytest
+
+from mpc_robot.agents.value import ValueFunction
+from mpc_robot.cli import main
+from mpc_robot.cli import run as module
+from mpc_robot.controllers import CEM, ICEM, MPC, MPPI, ICEMConfig
+from mpc_robot.controllers.simulator_presets import PRESETS, PlannerConfig
+from mpc_robot.dynamics.ensemble import ProbabilisticEnsemble
+from mpc_robot.envs import TASKS
+from mpc_robot.training.trust_plan import planning_steps
+from mpc_robot.training.video import RenderingUnavailable, renderable_env
+
+GOOD, FAILED, WRONG_WORDS = 0, 1, 2
+RUN = ["run", "--task", "CartpoleBalance-v0", "--steps", "3"]
+FEW = ["--config.num-samples", "4", "--config.num-elites", "2", "--horizon", "0.1"]
+LEARN = ["train", "--agent", "pets", "--task", "InvertedPendulum-v5", "--steps", "1"]
+LEARN += ["--config.warmup-steps", "100000", "--eval-episodes", "1"]
+
+
+@pytest.fixture
+def rendering() -> None:
+    try:
+        renderable_env(TASKS["CartpoleBalance-v0"]).close()
+    except RenderingUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_run_every_task_in_its_simulator(task: str, said: Callable[[], dict[str, Any]]) -> None:
+    assert main(["run", "--task", task, "--steps", "2", *FEW, "--json"]) == GOOD
+    outcome = said()
+    assert outcome["lengths"] == [2] and outcome["dynamics"] == "simulator"
+    assert outcome["video"] is outcome["plan_video"] is None
+
+
+@pytest.mark.usefixtures("rendering")
+def test_an_episode_is_filmed_plainly_and_with_its_plans(
+    tmp_path: Path, said: Callable[[], dict[str, Any]]
+) -> None:
+    words = ["run", "--task", "HalfCheetah-v5", "--steps", "4", *FEW, "--json"]
+    assert main(words) == GOOD
+    unfilmed = said()["returns"]
+    files = {"video": str(tmp_path / "v.mp4"), "plan_video": str(tmp_path / "p.mp4")}
+    words += ["--video", files["video"], "--plan-video", files["plan_video"], "--trace", "ffoot"]
+    assert main(words) == GOOD
+    assert said().items() >= {**files, "returns": unfilmed}.items()
+    frames = {name: len(imageio.imread(file, plugin="FFMPEG")) for name, file in files.items()}
+    assert frames == {"video": 5, "plan_video": 4}  # nothing is planned after the last step
+
+
+@pytest.mark.usefixtures("rendering")
+def test_plans_made_in_a_learned_model_are_filmed(tmp_path: Path) -> None:
+    assert main([*LEARN, "--out", str(tmp_path / "run")]) == GOOD
+    words = ["run", "--task", "InvertedPendulum-v5", "--dynamics", str(tmp_path / "run")]
+    assert main([*words, "--steps", "2", "--plan-video", str(tmp_path / "p.mp4")]) == GOOD
+    assert len(imageio.imread(tmp_path / "p.mp4", plugin="FFMPEG")) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--controller", "random", "--plan-video", "p.mp4"],
+            "a controller that plans, got random",
+        ),
+        (["--trace", "pole"], "trace: expected a plan_video to draw it in, got none"),
+        (["--plan-video", "p.mp4", "--trace", "pol"], "unknown trace 'pol'; nearest: pole"),
+    ],
+)
+@pytest.mark.usefixtures("rendering")
+def test_plans_that_can_not_be_filmed(
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*RUN, *words]) == WRONG_WORDS
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "controller",
+    ["cem", "icem", "mppi", "predictive_sampling", "predictive-sampling", "random_shooting"],
+)
+def test_run_every_controller(controller: str, said: Callable[[], dict[str, Any]]) -> None:
+    words = [*RUN, "--controller", controller, "--horizon", "0.2", "--json"]
+    assert main(words) == GOOD
+    outcome = said()
+    assert outcome["lengths"] == [3] and outcome["dynamics"] == "simulator"
+    assert outcome["return_mean"] == pytest.approx(sum(outcome["returns"]))
+
+
+def test_run_at_random_and_for_several_episodes(said: Callable[[], dict[str, Any]]) -> None:
+    assert main([*RUN, "--controller", "random", "--episodes", "2", "--json"]) == GOOD
+    outcome = said()
+    assert outcome["lengths"] == [3, 3] and outcome["dynamics"] is None
+
+
+def test_a_planner_that_looks_ahead_beats_chance(said: Callable[[], dict[str, Any]]) -> None:
+    """In a second, a random cart-pole has fallen or drifted; planned, it is upright."""
+    returns = {}
+    for controller in ("icem", "random"):
+        words = ["run", "--task", "InvertedPendulum-v5", "--steps", "50", "--json"]
+        words += ["--controller", controller, "--horizon", "0.8"]
+        assert main(words) == GOOD
+        returns[controller] = said()["return_mean"]
+    assert returns["icem"] == 50 > returns["random"]
+
+
+@pytest.fixture
+def planner(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], MPC]:
+    """The controller that a ``run`` would let act."""
+    made: list[MPC] = []
+
+    def look(task: Any, controller: MPC, *args: Any, **kwargs: Any) -> Any:
+        made.append(controller)
+        raise KeyboardInterrupt
+
+    def plan(words: list[str]) -> MPC:
+        assert main(["run", "--task", "InvertedPendulum-v5", *words]) == FAILED
+        return made.pop()
+
+    monkeypatch.setattr(module, "evaluate", look)
+    return plan
+
+
+def test_run_plans_as_the_preset_unless_told_otherwise(
+    planner: Callable[[list[str]], MPC], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task's control period is 0.04 s."""
+    threads: list[int] = []
+    simulator = module.Simulator
+    monkeypatch.setattr(
+        module, "Simulator", lambda task, count: (threads.append(count), simulator(task, count))[1]
+    )
+    preset = PlannerConfig(ICEMConfig(num_samples=12), 0.6, 3, "linear", 0.98)
+    monkeypatch.setitem(PRESETS, "InvertedPendulum-v5", preset)
+    planned = planner([])
+    assert isinstance(planned.optimizer, ICEM) and planned.optimizer.config == preset.optimizer
+    assert planned.optimizer.spline.knots == 3
+    assert planned.optimizer.spline.interpolation == "linear"
+    assert (planning_steps(planned), planned.discount) == (15, 0.98)
+    told = planner(["--controller", "mppi", "--horizon", "0.4", "--discount", "1"])
+    assert isinstance(told.optimizer, MPPI)
+    assert (planning_steps(told), told.discount) == (10, 1.0)
+    planner(["--threads", "2"])
+    assert threads == [1, 1, 2]
+
+
+def test_run_plans_as_the_run_unless_told_otherwise(
+    planner: Callable[[list[str]], MPC], tmp_path: Path
+) -> None:
+    words = [*LEARN, "--optimizer", "mppi", "--config.optimizer.num-samples", "8"]
+    words += ["--value", "on", "--config.horizon", "0.2"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == GOOD
+    planned = planner(["--dynamics", str(tmp_path / "run")])
+    assert isinstance(planned.optimizer, MPPI) and planned.optimizer.config.num_samples == 8
+    other = planner(["--dynamics", str(tmp_path / "run"), "--controller", "cem"])
+    assert isinstance(other.optimizer, CEM)
+    for one in (planned, other):
+        assert (planning_steps(one), one.discount) == (5, 0.99)
+        assert isinstance(one.terminal_value, ValueFunction)
+        assert isinstance(one.dynamics, ProbabilisticEnsemble)
