@@ -16,3 +16,17 @@ Array = TypeVar("Array", npt.NDArray[Any], torch.Tensor)
 def namespace(array: npt.NDArray[Any] | torch.Tensor) -> ModuleType:
     """The module whose ``sin``, ``where``, ``clip`` … work on ``array``: numpy or torch."""
     return torch if isinstance(array, torch.Tensor) else np
+
+
+def like(values: npt.ArrayLike, array: Array) -> Array:
+    """``values`` as an array of the kind, type and device of ``array``."""
+    if isinstance(array, torch.Tensor):
+        return torch.as_tensor(np.asarray(values), dtype=array.dtype, device=array.device)
+    return np.asarray(values, dtype=array.dtype)
+
+
+def norm(vector: Array) -> Array:
+    """Euclidean length over the last axis, ``[..., n] -> [...]``; its gradient at 0 is 0."""
+    if isinstance(vector, torch.Tensor):
+        return torch.linalg.vector_norm(vector, dim=-1)  # type: ignore[no-any-return]
+    return np.sqrt((vector**2).sum(-1))  # type: ignore[no-any-return]

@@ -17,7 +17,7 @@ import numpy as np
 from mpc_robot.envs.arrays import Array
 from mpc_robot.envs.base import Observation, Task
 from mpc_robot.envs.mjcf import MjcfEnv
-from mpc_robot.envs.rewards import gaussian_tolerance, never, quadratic_tolerance
+from mpc_robot.envs.rewards import never, tolerance
 
 MODEL = Path(__file__).parent / "assets" / "cartpole.xml"
 FIELDS = ("qpos", "qvel")
@@ -34,9 +34,9 @@ def reward(obs: Array, action: Array, next_obs: Array) -> Array:
     """Upright x centred x small control x small velocity, each in [0, 1] (arXiv:1801.00690)."""
     x, cosine, velocity = next_obs[..., 0], next_obs[..., 2], next_obs[..., 4]
     upright = (1.0 + cosine) / 2.0
-    centred = (1.0 + gaussian_tolerance(x, margin=2.0)) / 2.0
-    small_control = (4.0 + quadratic_tolerance(action[..., 0], margin=1.0)) / 5.0
-    small_velocity = (1.0 + gaussian_tolerance(velocity, margin=5.0)) / 2.0
+    centred = (1.0 + tolerance(x, margin=2.0)) / 2.0
+    small_control = (4.0 + tolerance(action[..., 0], (0, 0), 1.0, "quadratic", 0.0)) / 5.0
+    small_velocity = (1.0 + tolerance(velocity, margin=5.0)) / 2.0
     product: Array = upright * centred * small_control * small_velocity
     return product
 

@@ -9,10 +9,10 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from mpc_robot.envs.arrays import Array
+from mpc_robot.envs.arrays import Array, norm
 from mpc_robot.envs.base import Observation, Task
 from mpc_robot.envs.mjcf import MjcfEnv
-from mpc_robot.envs.rewards import long_tail_tolerance, never, quadratic_tolerance
+from mpc_robot.envs.rewards import never, tolerance
 
 MODEL = Path(__file__).parent / "assets" / "reacher_two_link.xml"
 FIELDS = ("qpos", "qvel", "mocap_pos")
@@ -36,9 +36,9 @@ def _reach(direction: Observation) -> Observation:
 
 def reward(obs: Array, action: Array, next_obs: Array) -> Array:
     """Fingertip near target (0.1 at 0.3 m) x small control, each in [0, 1]."""
-    squared_distance: Array = (next_obs[..., 8:10] ** 2).sum(-1)
-    small_control = (4.0 + quadratic_tolerance(action, margin=1.0).mean(-1)) / 5.0
-    product: Array = long_tail_tolerance(squared_distance, margin=0.3) * small_control
+    near = tolerance(norm(next_obs[..., 8:10]), margin=0.3, sigmoid="long_tail")
+    low_effort = tolerance(action, margin=1.0, sigmoid="quadratic", value_at_margin=0.0)
+    product: Array = near * (4.0 + low_effort.mean(-1)) / 5.0
     return product
 
 

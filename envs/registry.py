@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -18,7 +20,7 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (cartpole.SWINGUP, cartpole.BALANCE, reacher_two_link.REACH, *GYMNASIUM_MUJOCO)
 }
-"""What is known in full, by name; any other Gymnasium environment works too."""
+"""What is known in full, by name, and what was made since; any Gymnasium environment works too."""
 
 
 def register_environments() -> None:
@@ -32,11 +34,26 @@ def register_environments() -> None:
             gym.register(task.env_id, entry_point, max_episode_steps=500, kwargs=kwargs)
 
 
+def register_task(
+    task: Task, make: Callable[..., gym.Env[Any, Any]], max_episode_steps: int
+) -> None:
+    """Make a task of one's own known here by its name, and to ``gymnasium.make`` by its id."""
+    gym.register(task.env_id, make, max_episode_steps=max_episode_steps)
+    TASKS[task.name] = task
+
+
+def unused_name(name: str) -> str:
+    """``name``, or ``name-2``, ``name-3`` … where tasks are called so already."""
+    names = (name, *(f"{name}-{count}" for count in range(2, len(TASKS) + 3)))
+    return next(each for each in names if f"{each}-v0" not in TASKS)
+
+
 def get_task(name: str) -> Task:
     """The task of that name or Gymnasium id.
 
     Any other id that Gymnasium knows, or ``module:Id`` whose module registers it, becomes a task
-    whose reward and termination are learned.
+    whose reward and termination are learned; unless the module made it a task, as
+    :func:`mpc_robot.from_mjcf` does.
 
     Raises:
         UnknownNameError: if there is no such task or environment; it names the nearest tasks.
@@ -49,12 +66,14 @@ def get_task(name: str) -> Task:
     try:
         if module:
             importlib.import_module(module)
-        gym.spec(env_id)
+        if not module or env_id not in TASKS:
+            gym.spec(env_id)
     except (gym.error.Error, ModuleNotFoundError) as error:
         if isinstance(error, ModuleNotFoundError) and error.name not in _packages(module):
             raise  # the module is there, but lacks something itself
         raise UnknownNameError("task", name, TASKS) from error
-    return Task(name=name, env_id=name)
+    made = TASKS.get(env_id) if module else None
+    return Task(name=name, env_id=name) if made is None else replace(made, name=name)
 
 
 def _packages(module: str) -> list[str]:
