@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from mpc_robot.controllers.base import Plan, TrajectoryOptimizer
 from mpc_robot.controllers.risk import Risk, mean
 from mpc_robot.dynamics.base import Dynamics, Sensed, Trajectories
+from mpc_robot.errors import require
 
 TerminalValue = Callable[[Tensor], Tensor]
 """Return to expect after the horizon: last observations ``[..., D] -> [...]``."""
@@ -23,7 +25,8 @@ class MPC:
 
     Attributes:
         plan: what it last intended, None after a reset; the next search starts from it.
-        rng: random numbers of the search and the model; with ``plan``, all that ``act`` changes.
+        rng: random numbers of the search and the model; with ``plan``, all that ``act`` changes
+            where every step is planned.
     """
 
     def __init__(
@@ -32,7 +35,9 @@ class MPC:
         optimizer: TrajectoryOptimizer,
         discount: float = 1.0,
         terminal_value: TerminalValue | None = None,
+        *,
         risk: Risk = mean,
+        replan_every: int = 1,
     ) -> None:
         """Plan in ``dynamics`` by ``optimizer``; starts as after ``reset(0)``.
 
@@ -42,17 +47,20 @@ class MPC:
             discount: of rewards per control step, in (0, 1].
             terminal_value: worth of where a plan ends; None for nothing.
             risk: what the returns of a candidate's particles are worth together.
+            replan_every: control steps that a plan is followed for, where the control rate is
+                higher than plans need be made.
 
         Raises:
-            ValueError: if the discount is not in (0, 1].
+            ValueError: if the discount is not in (0, 1] or a plan is followed for no step.
         """
-        if not 0 < discount <= 1:
-            raise ValueError(f"discount: expected in (0, 1], got {discount}")
+        require(0 < discount <= 1, "discount", "in (0, 1]", discount)
+        require(replan_every >= 1, "replan_every", "at least 1", replan_every)
         self.dynamics = dynamics
         self.optimizer = optimizer
         self.discount = discount
         self.terminal_value = terminal_value
         self.risk = risk
+        self.replan_every = replan_every
         self.plan: Plan | None = None
         self.rng = torch.Generator()
         self._sensed: npt.NDArray[np.float64] | None = None
@@ -67,11 +75,12 @@ class MPC:
         """Forget plan and observation; the same seed gives the same actions again."""
         self.plan = None
         self._sensed = None
+        self._steps = 0
         self.rng.manual_seed(seed)
 
     @torch.no_grad()
     def act(self, sensed: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The first action ``[A]`` of the best plan from ``sensed``.
+        """The first action ``[A]`` of the best plan from ``sensed``, or the next of the last plan.
 
         If the model can value no candidate, the rest of the last plan, with ``plan.value`` -inf.
 
@@ -81,8 +90,12 @@ class MPC:
         start = _checked(sensed)
         optimizer = self.optimizer
         plan = optimizer.initial() if self.plan is None else optimizer.shift(self.plan)
-        self._sensed = start
-        self.plan = optimizer.optimize(lambda actions: self._score(start, actions), plan, self.rng)
+        if self._steps % self.replan_every == 0:
+            plan = optimizer.optimize(lambda actions: self._score(start, actions), plan, self.rng)
+        elif self.plan is not None:
+            plan = replace(plan, value=self.plan.value)
+        self.plan, self._sensed = plan, start
+        self._steps += 1
         return self.plan.actions[0].numpy().astype(np.float64)
 
     @torch.no_grad()

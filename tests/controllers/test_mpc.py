@@ -23,6 +23,7 @@ from mpc_robot.controllers import (
     Plan,
     Score,
 )
+from mpc_robot.controllers.risk import worst
 from mpc_robot.dynamics.base import Sensed, Trajectories, Transition
 
 if TYPE_CHECKING:
@@ -167,6 +168,30 @@ def test_score_is_the_mean_over_particles_of_discounted_survived_returns() -> No
     second = 10 + 0.5 * 0.25 * 20 + 0.25 * 0.25 * 400
     assert planned(mpc).value == pytest.approx((first + second) / 2)
     assert mpc.observes == "state"
+
+
+def test_risk_is_taken_over_whole_trajectories() -> None:
+    model = Scripted([[10.0, 0.0], [0.0, 10.0]], [[1.0, 1.0], [1.0, 1.0]], last=[0.0, 0.0])
+    mpc = MPC(model, Inspector(), risk=worst)
+    mpc.act(np.zeros(1))
+    assert planned(mpc).value == 10.0
+
+
+def test_a_plan_can_be_followed_for_several_steps(lq: LinearQuadratic) -> None:
+    optimizer = ICEM(ActionSpline(8, [-5.0], [5.0]))
+    mpc, every_step = MPC(LinearDynamics(lq), optimizer, replan_every=3), noisy_mpc(lq)
+    first = mpc.act(lq.start)
+    intended, value = planned(mpc).actions, planned(mpc).value
+    rng = mpc.rng.get_state()
+    followed = [first, mpc.act(lq.start), mpc.act(lq.start)]
+    np.testing.assert_array_equal(followed, intended[:3].double().numpy())
+    assert planned(mpc).value == value
+    assert torch.equal(mpc.rng.get_state(), rng)
+    assert (mpc.act(lq.start) != intended[3].double().numpy()).any()
+    mpc.reset(0)
+    assert (mpc.act(lq.start) == first).all()
+    with pytest.raises(ValueError, match="replan_every: expected at least 1"):
+        MPC(every_step.dynamics, optimizer, replan_every=0)
 
 
 def test_what_lies_beyond_certain_termination_is_worth_nothing_even_if_nan() -> None:

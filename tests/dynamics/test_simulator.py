@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mpc_robot.controllers import ICEM, MPC, ActionSpline, ICEMConfig
-from mpc_robot.dynamics.simulator import Simulator
+from mpc_robot.dynamics.simulator import Physics, Simulator
 from mpc_robot.envs import TASKS, MjcfEnv, Task, env_spec, get_task, make_env, physics_state
 
 RNG = torch.Generator()
@@ -251,3 +251,27 @@ def test_actions_of_a_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
 def test_an_observation_is_no_physics_state() -> None:
     with pytest.raises(ValueError, match=r"physics state \(28,\), got \(5,\)"):
         Simulator(get_task("CartpoleBalance-v0")).start(np.zeros(5), 1)
+
+
+def test_a_coarser_physics_is_nearly_the_same_and_converges_to_it() -> None:
+    task = get_task("Hopper-v5")
+    env = make_env(task)
+    env.reset(seed=0)
+    start = physics_state(env)
+    actions = random_actions(task, num=4, horizon=10)
+
+    def seen(physics: Physics) -> Tensor:
+        simulator = Simulator(task, 1, physics=physics)
+        return simulator.rollout(simulator.start(start, 4), actions, RNG).observations
+
+    exact = seen(Physics())
+    assert torch.equal(seen(Physics(0.002, "RK4")), exact)
+    errors = [float((seen(Physics(t, "Euler")) - exact).abs().max()) for t in (0.008, 0.004, 0.002)]
+    assert errors[0] > errors[1] > errors[2] > 0
+    assert errors[2] < 0.5
+
+
+@pytest.mark.parametrize("timestep", [0.003, 0.016, 0.0, -0.002, float("nan"), float("inf")])
+def test_a_timestep_must_divide_the_control_period(timestep: float) -> None:
+    with pytest.raises(ValueError, match=r"timestep: expected a whole part .* 0\.008 s"):
+        Simulator(get_task("Hopper-v5"), physics=Physics(timestep))
