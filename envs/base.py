@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -149,3 +149,44 @@ def physics_state(env: gym.Env[Any, Any]) -> npt.NDArray[np.float64]:
     state = np.empty(mujoco.mj_stateSize(base.model, full))
     mujoco.mj_getState(base.model, base.data, state, full)
     return state
+
+
+def check_physics_state(model: mujoco.MjModel, state: npt.NDArray[np.float64]) -> None:
+    """Refuse what is no integration state of the model, say from a robot or an estimator.
+
+    Raises:
+        ValueError: if it is not ``[S]`` finite numbers (``mjSTATE_INTEGRATION``), or a quaternion
+            of a free or ball joint or a mocap body in it is not of unit length (within 1e-3).
+    """
+    size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_INTEGRATION)
+    if np.shape(state) != (size,):
+        raise ValueError(
+            f"state: expected shape ({size},), time, qpos ({model.nq}), qvel ({model.nv}) and the "
+            f"rest of mjSTATE_INTEGRATION, got {np.shape(state)}"
+        )
+    bad = np.flatnonzero(~np.isfinite(state))
+    if bad.size:
+        raise ValueError(f"state[{bad[0]}]: expected a finite number, got {state[bad[0]]}")
+    for name, start in _quaternions(model):
+        length = np.linalg.norm(state[start : start + 4])
+        if abs(length - 1.0) > 1e-3:
+            raise ValueError(
+                f"state[{start}:{start + 4}], quaternion of {name}: expected length 1, "
+                f"got {length:.4g}"
+            )
+
+
+def _quaternions(model: mujoco.MjModel) -> Iterator[tuple[str, int]]:
+    """Each quaternion of an integration state: whose it is, and where it starts."""
+    full, state = mujoco.mjtState.mjSTATE_INTEGRATION, mujoco.mjtState
+    offset = {
+        part: mujoco.mj_stateSize(model, int(full) & (int(part) - 1))  # all that come before it
+        for part in (state.mjSTATE_QPOS, state.mjSTATE_MOCAP_QUAT)
+    }
+    before = {int(mujoco.mjtJoint.mjJNT_FREE): 3, int(mujoco.mjtJoint.mjJNT_BALL): 0}
+    for joint in np.flatnonzero(np.isin(model.jnt_type, list(before))):
+        start = offset[state.mjSTATE_QPOS] + model.jnt_qposadr[joint]
+        yield f"joint {model.joint(joint).name!r}", start + before[int(model.jnt_type[joint])]
+    for body in np.flatnonzero(model.body_mocapid >= 0):
+        start = offset[state.mjSTATE_MOCAP_QUAT] + 4 * model.body_mocapid[body]
+        yield f"mocap body {model.body(body).name!r}", int(start)
