@@ -64,7 +64,8 @@ def _gaussian(d: Array, v: float) -> Array:
 
 
 def _hyperbolic(d: Array, v: float) -> Array:
-    return 1.0 / namespace(d).cosh(d * math.acosh(1.0 / v))  # type: ignore[no-any-return]
+    decay = namespace(d).exp(-d * math.acosh(1.0 / v))
+    return 2.0 * decay / (1.0 + decay**2)  # type: ignore[no-any-return]
 
 
 def _long_tail(d: Array, v: float) -> Array:
