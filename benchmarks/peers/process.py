@@ -12,6 +12,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 WORKERS = {
+    "judo": FOLDER / "plan_judo.py",
     "mbrl-lib": FOLDER / "plan_mbrl_lib.py",
     "pytorch-mppi": FOLDER / "plan_pytorch_mppi.py",
 }
@@ -26,6 +27,7 @@ class PeerProcess:
     """A worker script that plans once for every line it is sent.
 
     Attributes:
+        hello: what it says of itself.
         version: of the peer.
         search: the optimizer of ours that does the same.
     """
@@ -50,8 +52,8 @@ class PeerProcess:
             )
         except OSError as error:
             raise PeerError(f"{name}: {error}") from error
-        hello = self._read()
-        self.version, self.search = hello["version"], hello["search"]
+        self.hello = self._read()
+        self.version, self.search = self.hello["version"], self.hello["search"]
         self.plan()
 
     def __enter__(self) -> PeerProcess:
@@ -73,14 +75,22 @@ class PeerProcess:
         Raises:
             PeerError: if the worker broke down.
         """
+        answer = self.ask({"plan": None})
+        return answer["clock"], answer["processor"], answer["rollouts"]
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a request, where the worker knows others than to plan.
+
+        Raises:
+            PeerError: if the worker broke down.
+        """
         assert self.process.stdin is not None
         try:
-            self.process.stdin.write("plan\n")
+            self.process.stdin.write(json.dumps(dict(request)) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             pass  # reading says why
-        answer = self._read()
-        return answer["clock"], answer["processor"], answer["rollouts"]
+        return self._read()
 
     def _read(self) -> dict[str, Any]:
         """The next line it prints."""
