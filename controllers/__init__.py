@@ -10,6 +10,8 @@ from mpc_robot.controllers.base import (
 )
 from mpc_robot.controllers.cem import CEM, CEMConfig
 from mpc_robot.controllers.icem import ICEM, ICEMConfig
+from mpc_robot.controllers.ilqr import ILQR, ILQRConfig
+from mpc_robot.controllers.lqr import LQR
 from mpc_robot.controllers.mpc import MPC, TerminalValue
 from mpc_robot.controllers.mppi import MPPI, MPPIConfig
 from mpc_robot.controllers.optimizers import OPTIMIZERS, OptimizerConfig, make_optimizer
@@ -21,6 +23,8 @@ from mpc_robot.controllers.simple import RandomController
 __all__ = [
     "CEM",
     "ICEM",
+    "ILQR",
+    "LQR",
     "MPC",
     "MPPI",
     "OPTIMIZERS",
@@ -28,6 +32,7 @@ __all__ = [
     "CEMConfig",
     "Controller",
     "ICEMConfig",
+    "ILQRConfig",
     "Interpolation",
     "MPPIConfig",
     "OptimizerConfig",
