@@ -9,6 +9,7 @@ from mpc_robot.controllers.base import (
     sense,
 )
 from mpc_robot.controllers.cem import CEM, CEMConfig
+from mpc_robot.controllers.gradient import GradientAscent, GradientConfig
 from mpc_robot.controllers.icem import ICEM, ICEMConfig
 from mpc_robot.controllers.ilqr import ILQR, ILQRConfig
 from mpc_robot.controllers.lqr import LQR
@@ -31,6 +32,8 @@ __all__ = [
     "ActionSpline",
     "CEMConfig",
     "Controller",
+    "GradientAscent",
+    "GradientConfig",
     "ICEMConfig",
     "ILQRConfig",
     "Interpolation",

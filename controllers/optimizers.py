@@ -7,6 +7,7 @@ from typing import Any
 
 from mpc_robot.controllers.base import TrajectoryOptimizer
 from mpc_robot.controllers.cem import CEM, CEMConfig
+from mpc_robot.controllers.gradient import GradientAscent, GradientConfig
 from mpc_robot.controllers.icem import ICEM, ICEMConfig
 from mpc_robot.controllers.mppi import MPPI, MPPIConfig
 from mpc_robot.controllers.parameterization import ActionSpline
@@ -14,7 +15,12 @@ from mpc_robot.controllers.predictive_sampling import PredictiveSampling, Predic
 from mpc_robot.controllers.random_shooting import RandomShooting, RandomShootingConfig
 
 OptimizerConfig = (
-    CEMConfig | ICEMConfig | MPPIConfig | PredictiveSamplingConfig | RandomShootingConfig
+    CEMConfig
+    | GradientConfig
+    | ICEMConfig
+    | MPPIConfig
+    | PredictiveSamplingConfig
+    | RandomShootingConfig
 )
 
 OPTIMIZERS: dict[str, tuple[type[Any], Callable[[ActionSpline, Any], TrajectoryOptimizer]]] = {
@@ -23,6 +29,7 @@ OPTIMIZERS: dict[str, tuple[type[Any], Callable[[ActionSpline, Any], TrajectoryO
     "cem": (CEMConfig, CEM),
     "icem": (ICEMConfig, ICEM),
     "mppi": (MPPIConfig, MPPI),
+    "gradient": (GradientConfig, GradientAscent),
 }
 """Name on the command line -> (config class, optimizer class)."""
 

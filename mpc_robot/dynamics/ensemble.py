@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from mpc_robot.data.replay import Experience
 from mpc_robot.dynamics.base import Sensed, Trajectories, Transition
-from mpc_robot.dynamics.folded import FoldedEnsemble
+from mpc_robot.dynamics.folded import FoldedEnsemble, draw_noise
 from mpc_robot.envs.base import EnvSpec, Task
 from mpc_robot.errors import require
 from mpc_robot.nn.ensemble_mlp import EnsembleMLP
@@ -203,16 +203,54 @@ class ProbabilisticEnsemble(nn.Module):
         back = order.argsort()[:batch]
         return self._transition(state, action, sample[back], answers.continues.flatten()[back])
 
-    @torch.inference_mode()
     def rollout(self, state: Tensor, actions: Tensor, rng: torch.Generator) -> Trajectories:
         """Particles of every candidate under ``actions[N, H, A]``, starting from ``state[N, D]``.
 
         All candidates share the particles' noise and members (common random numbers), so that
-        they differ by their actions alone.
+        they differ by their actions alone. Differentiable where the actions require a gradient.
         """
-        if self._folded is None:
-            self._folded = FoldedEnsemble(self)
-        path, outcome, logit = self._folded.rollout(state, actions, rng)
+        if actions.requires_grad and torch.is_grad_enabled():
+            return self._futures(actions, *self._imagine(state, actions, rng))
+        with torch.inference_mode():
+            if self._folded is None:
+                self._folded = FoldedEnsemble(self)
+            return self._futures(actions, *self._folded.rollout(state, actions, rng))
+
+    def _imagine(
+        self, state: Tensor, actions: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What ``FoldedEnsemble.rollout`` imagines of the same noise, and returns, differentiable.
+
+        Slower: it neither folds weights nor writes in place.
+        """
+        elites, propagation, num = len(self.elites), self.config.propagation, len(actions)
+        noise, orders = draw_noise(self.config, self.outputs, actions.shape[1], rng)
+        particles = elites * noise.shape[2]
+        scale, shift = self.target_normalizer.std, self.target_normalizer.mean
+        path, outcomes, logits = [state.expand(particles, num, -1)], [], []
+        for action, sample, order in zip(actions.unbind(1), noise.mT, orders, strict=True):
+            places = slice(None) if order is None else order
+            back = slice(None) if order is None else order.argsort()
+            seen = self.features(path[-1], action.expand(particles, -1, -1))[places]
+            answers = self.heads(seen.reshape(elites, -1, seen.shape[-1]), self.elites)
+            mean, log_variance, logit = (
+                part.reshape(particles, num, *part.shape[2:])[back].unflatten(0, (elites, -1))
+                for part in answers
+            )
+            change = _sampled(
+                propagation, mean * scale + shift, (log_variance / 2).exp() * scale, sample
+            ).flatten(0, 1)
+            path.append(path[-1] + change[..., : self.spec.observation_dim])
+            outcomes.append(change[..., -1])
+            logits.append(logit.flatten(0, 1))
+        kept = 1 if propagation == "mean" else particles
+        seen, outcome, end = (torch.stack(part)[:, :kept] for part in (path, outcomes, logits))
+        return seen, outcome, end
+
+    def _futures(
+        self, actions: Tensor, path: Tensor, outcome: Tensor, logit: Tensor
+    ) -> Trajectories:
+        """Trajectories of observations ``[H + 1, P, N, D]``, last outputs, logits ``[H, P, N]``."""
         observations = path.permute(2, 1, 0, 3)
         before, after = observations[..., :-1, :], observations[..., 1:, :]
         act = actions[:, None]
@@ -252,6 +290,19 @@ class ProbabilisticEnsemble(nn.Module):
         if self.task.terminated is not None:
             continues = 1.0 - self.task.terminated(following).to(rewards.dtype)
         return Transition(following, rewards, continues)
+
+
+def _sampled(propagation: Propagation, mean: Tensor, std: Tensor, noise: Tensor) -> Tensor:
+    """What particles of every elite go on with ``[E, K, N, O]``, by the rule of propagation."""
+    match propagation:
+        case "mean":
+            return mean.mean(dim=0, keepdim=True).expand_as(mean)
+        case "moment":
+            within = (std**2).mean(dim=(0, 1), keepdim=True)
+            between, centre = torch.var_mean(mean, dim=(0, 1), correction=0, keepdim=True)
+            return centre + (within + between).sqrt() * noise
+        case _:
+            return mean + std * noise
 
 
 def _forget_folded(model: ProbabilisticEnsemble, _: object) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from mpc_robot.dynamics.ensemble import ProbabilisticEnsemble
+    from mpc_robot.dynamics.ensemble import EnsembleConfig, ProbabilisticEnsemble
 
 Layer = tuple[Tensor, Tensor]
 """Weights ``[E, in, out]`` and biases ``[E, 1, out]``."""
@@ -24,6 +24,21 @@ Network = Callable[[Tensor, Tensor], None]
 """Fills outputs ``[E, out, C]`` of inputs ``[E, in + 1, C]``, the last of which are ones."""
 COLUMNS = 144
 """C at most: more particles per elite would not stay in a core's second-level cache."""
+
+
+def draw_noise(
+    config: EnsembleConfig, outputs: int, horizon: int, rng: torch.Generator
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Noise ``[H, E, K, O, 1]`` that all candidates share, and who is whose particle.
+
+    The latter is the order ``[E * K]`` in which particles take the members' places at each step;
+    None where all keep theirs.
+    """
+    each = 1 if config.propagation == "mean" else config.particles // config.elites
+    noise = torch.randn(horizon, config.elites, each, outputs, 1, generator=rng)
+    if config.propagation != "ts1":
+        return noise, [None] * horizon
+    return noise, list(torch.rand(horizon, config.elites * each, generator=rng).argsort(dim=1))
 
 
 class FoldedEnsemble:
@@ -60,27 +75,18 @@ class FoldedEnsemble:
         Returns observations ``[H + 1, P, N, D]``, the last output and the logit ``[H, P, N]``;
         these are zero where the task gives reward and termination.
         """
-        horizon, mean_only = actions.shape[1], self.config.propagation == "mean"
-        each = 1 if mean_only else self.config.particles // self.elites
-        noise = torch.randn(horizon, self.elites, each, self.outputs, 1, generator=rng)
-        orders = self._orders(horizon, self.elites * each, rng)
-        size = max(1, COLUMNS // each)
+        noise, orders = draw_noise(self.config, self.outputs, actions.shape[1], rng)
+        size = max(1, COLUMNS // noise.shape[2])
         blocks = [
             self._imagine(start, plan, noise.permute(0, 3, 1, 2, 4), orders)
             for start, plan in zip(state.split(size), actions.split(size), strict=True)
         ]
-        kept = 1 if mean_only else self.elites * each
+        kept = 1 if self.config.propagation == "mean" else None
         observations, ends = (
             torch.cat(parts, dim=-1).flatten(2, 3)[:, :, :kept]
             for parts in zip(*blocks, strict=True)
         )
         return observations.permute(0, 2, 3, 1), ends[:, 0], ends[:, -1]
-
-    def _orders(self, horizon: int, particles: int, rng: torch.Generator) -> list[Tensor | None]:
-        """Which particle takes which place at each step ``[P]``; None where all keep theirs."""
-        if self.config.propagation != "ts1":
-            return [None] * horizon
-        return list(torch.rand(horizon, particles, generator=rng).argsort(dim=1))
 
     def _imagine(
         self, state: Tensor, actions: Tensor, noise: Tensor, orders: list[Tensor | None]

@@ -134,3 +134,37 @@ def test_ts1_gives_every_particle_a_member_of_its_own_and_members_equal_shares(c
             assert miss.min() < 1e-4
             took[miss.argmin()] += 1
         assert took.tolist() == [EACH] * ELITES
+
+
+@pytest.mark.parametrize("variance", ["heteroscedastic", "homoscedastic"])
+@pytest.mark.parametrize("propagation", ["ts1", "tsinf", "mean", "moment"])
+def test_to_be_differentiated_it_imagines_the_same(propagation: Any, variance: Any) -> None:
+    model = ensemble(propagation=propagation, variance=variance)
+    state, actions = candidates(7)
+    fast = model.rollout(state, actions, generator(3))
+    slow = model.rollout(state, actions.requires_grad_(), generator(3))
+    for name, values in vars(fast).items():
+        torch.testing.assert_close(values, getattr(slow, name), atol=1e-4, rtol=1e-4)
+    assert not fast.rewards.requires_grad
+    with torch.no_grad():
+        again = model.rollout(state, actions, generator(3))
+    assert torch.equal(again.rewards, fast.rewards)
+
+
+@pytest.mark.parametrize("propagation", ["ts1", "tsinf", "mean", "moment"])
+def test_its_derivatives_are_differences_of_returns(propagation: Any) -> None:
+    model = ensemble(propagation=propagation).double()
+    model.input_normalizer, model.target_normalizer = (
+        normalizer.double() for normalizer in (model.input_normalizer, model.target_normalizer)
+    )
+    state, actions = (part.double()[:1] for part in candidates(1))
+
+    def total(actions: Tensor) -> Tensor:
+        return model.rollout(state, actions, generator(3)).returns().mean()
+
+    (slope,) = torch.autograd.grad(total(actions.requires_grad_()), actions)
+    for index in np.ndindex(STEPS, 2):
+        nudge = torch.zeros_like(actions)
+        nudge[(0, *index)] = 1e-5
+        difference = (total(actions + nudge) - total(actions - nudge)) / 2e-5
+        assert slope[(0, *index)].item() == pytest.approx(difference.item(), rel=1e-4, abs=1e-7)
