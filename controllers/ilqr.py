@@ -395,13 +395,12 @@ def backward_pass(
     step = np.concatenate([steps.f_x, steps.f_u], axis=2)
     feedforward, gains = np.zeros((horizon, actions)), np.zeros((horizon, actions, n))
     v_x, v_xx = costs.final_slope, costs.final_curvature
-    response, k = np.eye(n + actions, n), np.zeros(actions)
-    damping = regularization * np.eye(actions)
+    response, damping = np.eye(n + actions, n), regularization * np.eye(actions)
     for t in reversed(range(horizon)):
         q = costs.slope[t] + step[t].T @ v_x
         q_q = costs.curvature[t] + step[t].T @ v_xx @ step[t]
         q_u, q_ux, q_uu = q[n:], q_q[n:, :n], q_q[n:, n:] + damping
-        k, free = box_qp(q_uu, q_u, low[t], high[t], k)
+        k, free = box_qp(q_uu, q_u, low[t], high[t])
         feedforward[t] = k
         gains[t, free] = -solve_definite(q_uu[free][:, free], q_ux[free])
         response[n:] = gains[t]
@@ -411,16 +410,21 @@ def backward_pass(
 
 
 def box_qp(
-    hessian: Floats, slope: Floats, low: Floats, high: Floats, start: Floats
+    hessian: Floats, slope: Floats, low: Floats, high: Floats
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """The x within bounds of least ``x' hessian x / 2 + slope' x``, and where it is not held there.
 
-    Projected Newton (2014, sec. III-B; Bertsekas 1982); ``hessian[m, m]`` is positive definite.
+    Projected Newton (2014, sec. III-B), from the minimum without bounds; ``hessian[m, m]`` must be
+    positive definite.
+
+    Raises:
+        np.linalg.LinAlgError: if it is not.
     """
-    x = -solve_definite(hessian, slope)
-    if (low <= x).all() and (x <= high).all():
-        return x, np.ones(len(x), dtype=bool)
-    x = np.minimum(np.maximum(start, low), high)
+    unbounded = -solve_definite(hessian, slope)
+    x = np.minimum(np.maximum(unbounded, low), high)
+    free = x == unbounded
+    if free.all():
+        return x, free
     for _ in range(100):
         gradient = hessian @ x + slope
         free = ~(((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0)))

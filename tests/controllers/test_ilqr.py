@@ -84,7 +84,7 @@ def test_box_qp_finds_the_minimum_that_another_solver_finds(seed: int) -> None:
     root = rng.normal(size=(size, size))
     hessian, slope = root @ root.T + 0.1 * np.eye(size), 3 * rng.normal(size=size)
     low, high = -rng.uniform(0, 1, size), rng.uniform(0, 1, size)
-    x, free = box_qp(hessian, slope, low, high, rng.normal(size=size))
+    x, free = box_qp(hessian, slope, low, high)
     found = minimize(
         lambda y: y @ hessian @ y / 2 + slope @ y,
         np.zeros(size),
@@ -102,7 +102,7 @@ def test_box_qp_finds_the_minimum_that_another_solver_finds(seed: int) -> None:
 
 def test_box_qp_refuses_what_has_no_minimum() -> None:
     with pytest.raises(np.linalg.LinAlgError, match="positive definite"):
-        box_qp(-np.eye(2), np.ones(2), -np.ones(2), np.ones(2), np.zeros(2))
+        box_qp(-np.eye(2), np.ones(2), -np.ones(2), np.ones(2))
 
 
 def test_backward_pass_is_the_riccati_recursion() -> None:
