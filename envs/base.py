@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc_robot.envs.arrays import Array
+from mpc_robot.envs.servo import Servo
 
 Observation = npt.NDArray[np.float64]
 
@@ -57,6 +58,8 @@ class Task:
         fields: MjData fields that ``observe`` reads.
         model_inputs: indices of the observation entries a learned model may use as input (an x
             position is predicted but is no input); None means all of them.
+        servo: joint servos beneath the actions, which then are joint positions; None for none. The
+            environment is wrapped to have them; ``reward`` still takes the actuators' commands.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Task:
     observe: ObserveFn | None = None
     fields: tuple[str, ...] = ()
     model_inputs: tuple[int, ...] | None = None
+    servo: Servo | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import gymnasium as gym
 from mpc_robot.envs import cartpole, reacher_two_link
 from mpc_robot.envs.base import Task
 from mpc_robot.envs.gymnasium_mujoco import GYMNASIUM_MUJOCO
+from mpc_robot.envs.servo import ServoActions
 from mpc_robot.envs.wrappers import FiniteOrError, Observe, muted_warnings
 from mpc_robot.errors import UnknownNameError
 
@@ -99,4 +100,6 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env[Any, Any]:
         env: gym.Env[Any, Any] = gym.make(task.env_id, disable_env_checker=True, **kwargs)
     if task.observe is not None:
         env = Observe(env, task.observe, task.fields)
+    if task.servo is not None:
+        env = ServoActions(env, task.servo)
     return FiniteOrError(env)

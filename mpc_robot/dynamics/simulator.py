@@ -19,6 +19,7 @@ from mpc_robot.dynamics.randomization import Randomization, draw_variants
 from mpc_robot.envs.base import Task
 from mpc_robot.envs.registry import make_env
 from mpc_robot.envs.rewards import never
+from mpc_robot.envs.servo import ServoLaw
 from mpc_robot.envs.wrappers import muted_warnings, read_fields
 from mpc_robot.errors import require
 
@@ -127,6 +128,7 @@ class Simulator:
         self.model, frame_skip = _model_and_frame_skip(task)
         self.frame_skip = (physics or Physics()).put_into(self.model, frame_skip)
         self.variants = draw_variants(self.model, randomize)
+        self._servo = None if task.servo is None else ServoLaw(task.servo, self.model)
         self.diverged, self.physics_steps = 0, 0
         self._data = mujoco.MjData(self.model)
         self._batches: dict[int, Batch] = {}
@@ -181,13 +183,14 @@ class Simulator:
         if actions.shape != expected:
             raise ValueError(f"actions: expected shape {expected}, got {tuple(actions.shape)}")
         action = actions.detach().cpu().numpy().astype(np.float64)
-        fields, sound, physics = self._physics(state.physics, action)
+        fields, commands, sound = self._physics(state.physics, action)
+        physics = self._batch(len(action)).state.copy()
         sound &= np.isfinite(state.observation).all(axis=1, keepdims=True)
         self.diverged += int((~sound[:, -1]).sum())
         seen = np.where(sound[..., None], self._observe(fields), np.nan)
         observations = np.concatenate([state.observation[:, None], seen], axis=1)
         ended = self._terminated(seen)
-        rewards = np.where(sound, self._reward(observations[:, :-1], action, seen), np.nan)
+        rewards = np.where(sound, self._reward(observations[:, :-1], commands, seen), np.nan)
         rewards[:, 1:][np.logical_or.accumulate(ended, axis=1)[:, :-1] & sound[:, 1:]] = 0.0
         return physics, Trajectories(
             observations=torch.from_numpy(observations[:, None]),
@@ -195,25 +198,27 @@ class Simulator:
             continues=torch.from_numpy(np.where(ended, 0.0, 1.0)[:, None]),
         )
 
-    def _physics(self, start: Floats, action: Floats) -> tuple[dict[str, Floats], Flags, Floats]:
-        """Fields after each action ``[B, H, ...]``, whether sound ``[B, H]``, end ``[B, S]``."""
+    def _physics(self, start: Floats, action: Floats) -> tuple[dict[str, Floats], Floats, Flags]:
+        """Fields ``[B, H, ...]`` after each action, commands ``[B, H, A]``, if sound ``[B, H]``."""
         (num, horizon, _), batch = action.shape, self._batch(len(start))
         batch.state[:], batch.warning[:] = start, 0
-        room, control = self._room(num, horizon), self._control(start, action)
+        room, late = self._room(num, horizon), self._late(num, horizon)
+        first = mujoco.mj_stateSize(self.model, BEFORE_CONTROL)
+        held = start[:, None, first : first + self.model.nu]
+        commands = np.concatenate([held, action], axis=1)
         sound, alive = np.empty((horizon, num), dtype=bool), np.ones(num, dtype=bool)
-        failed = np.zeros(num, dtype=bool)
+        failed, row = np.zeros(num, dtype=bool), np.arange(num)[:, None]
         with muted_warnings():  # a plan that diverges is no news, just a bad plan
             for k in range(horizon):
-                failed[self._advance(batch, alive, control[:, k])] = True
+                if self._servo is not None:
+                    commands[:, k + 1] = self._servo.command(batch.state, action[:, k])
+                failed[self._advance(batch, alive, commands[row, late[:, k]])] = True
                 for name, values in room.items():
                     values[k] = batch.bind(name)
                 sound[k] = ~(failed | batch.warning[..., 1].any(axis=1))
                 alive = sound[k] & ~self._ended({name: values[k] for name, values in room.items()})
-        return (
-            {n: np.moveaxis(v, 0, 1) for n, v in room.items()},
-            sound.T.copy(),
-            batch.state.copy(),
-        )
+        fields = {name: np.moveaxis(values, 0, 1) for name, values in room.items()}
+        return fields, commands[:, 1:], sound.T.copy()
 
     def _advance(self, batch: Batch, alive: Flags, control: Floats) -> list[int]:
         """Simulate one control step where alive; which simulations failed in it."""
@@ -232,16 +237,14 @@ class Simulator:
         """Which simulations ended, by the fields after a control step ``[B, ...]``."""
         return self._terminated is not never and self._terminated(self._observe(fields))
 
-    def _control(self, start: Floats, action: Floats) -> Floats:
-        """Commands of every physics step ``[B, H, frame_skip, A]``, as late as each variant's."""
-        num, horizon, _ = action.shape
-        first = mujoco.mj_stateSize(self.model, BEFORE_CONTROL)
-        held = start[:, None, first : first + self.model.nu]
+    def _late(self, num: int, horizon: int) -> npt.NDArray[np.int64]:
+        """Which command is in force in each physics step ``[B, H, frame_skip]``.
+
+        0 is the one held at the start, ``k + 1`` that of control step ``k``.
+        """
         delay = self.variants.delay[np.arange(num) % len(self.variants), None]
-        issued = (np.arange(horizon * self.frame_skip) - delay) // self.frame_skip
-        commands = np.concatenate([held, action], axis=1)
-        late = commands[np.arange(num)[:, None], np.maximum(issued + 1, 0)]
-        return late.reshape(num, horizon, self.frame_skip, -1)
+        arrived = (np.arange(horizon * self.frame_skip) - delay) // self.frame_skip + 1
+        return np.maximum(arrived, 0).reshape(num, horizon, self.frame_skip)
 
     def _room(self, num: int, horizon: int) -> dict[str, Floats]:
         """Room for the task's fields after each control step ``[H, B, ...]``, used again."""
