@@ -2,31 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from mpc_robot.controllers.icem import ICEMConfig
-from mpc_robot.controllers.optimizers import OptimizerConfig
-from mpc_robot.controllers.parameterization import Interpolation
-
-
-@dataclass(frozen=True)
-class PlannerConfig:
-    """A search and what it searches over; defaults are for tasks that nobody tuned.
-
-    Attributes:
-        optimizer: settings of the optimizer, whose type says which one.
-        horizon: how far a plan looks ahead, s.
-        knots: free actions of a plan, spread over the horizon; None is one per control step.
-        interpolation: what happens between knots.
-        discount: of rewards per control step.
-    """
-
-    optimizer: OptimizerConfig = field(default_factory=ICEMConfig)
-    horizon: float = 0.5
-    knots: int | None = None
-    interpolation: Interpolation = "zero"
-    discount: float = 1.0
-
+from mpc_robot.controllers.simulator_planner import PlannerConfig
 
 _CARTPOLE = PlannerConfig(ICEMConfig(num_samples=32), horizon=1.0)
 _REACHER = PlannerConfig(ICEMConfig(num_samples=64, initial_std=0.3, noise_beta=1.0), horizon=0.3)

@@ -68,7 +68,11 @@ class ServoLaw:
 
 
 class ServoActions(gym.ActionWrapper[Any, Any, Any]):
-    """A MuJoCo environment whose actions are the joint positions that servos hold."""
+    """A MuJoCo environment whose actions are the joint positions that servos hold.
+
+    Attributes:
+        law: what the servos command.
+    """
 
     def __init__(self, env: gym.Env[Any, Any], servo: Servo) -> None:
         """Put the servos between the actions and the actuators.
@@ -81,15 +85,15 @@ class ServoActions(gym.ActionWrapper[Any, Any, Any]):
         base: Any = env.unwrapped
         if not isinstance(getattr(base, "data", None), mujoco.MjData):
             raise TypeError(f"servo: expected a MuJoCo environment, got {base!r}")
-        self._law = ServoLaw(servo, base.model)
-        self.action_space = gym.spaces.Box(self._law.low, self._law.high, dtype=np.float64)
+        self.law = ServoLaw(servo, base.model)
+        self.action_space = gym.spaces.Box(self.law.low, self.law.high, dtype=np.float64)
         self._state = np.empty(mujoco.mj_stateSize(base.model, INTEGRATION))
 
     def action(self, action: Any) -> Floats:
         """The command ``[A]`` that moves the joints towards ``action[A]``, rad or m."""
         base: Any = self.unwrapped
         mujoco.mj_getState(base.model, base.data, self._state, INTEGRATION)
-        return self._law.command(self._state, np.asarray(action, dtype=np.float64))
+        return self.law.command(self._state, np.asarray(action, dtype=np.float64))
 
 
 def _joint(model: mujoco.MjModel, actuator: int) -> int:

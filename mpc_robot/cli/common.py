@@ -16,7 +16,7 @@ from rich.table import Table
 
 from mpc_robot.agents import PETSConfig
 from mpc_robot.controllers import OPTIMIZERS
-from mpc_robot.controllers.simulator_presets import PlannerConfig
+from mpc_robot.controllers.simulator_planner import PlannerConfig
 from mpc_robot.errors import UnknownNameError
 from mpc_robot.training.evaluation import Evaluation
 

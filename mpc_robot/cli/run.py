@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -33,8 +33,8 @@ from mpc_robot.controllers import (
     make_optimizer,
     spline_for,
 )
-from mpc_robot.controllers.simulator_presets import PlannerConfig, simulator_preset
-from mpc_robot.dynamics.simulator import Simulator
+from mpc_robot.controllers.simulator_planner import PlannerConfig, simulator_planner
+from mpc_robot.controllers.simulator_presets import simulator_preset
 from mpc_robot.envs import Task, env_spec, get_task, make_env
 from mpc_robot.errors import CheckpointError, UnknownNameError, require
 from mpc_robot.training.evaluation import evaluate
@@ -62,6 +62,7 @@ class Run(Generic[OptimizerConfig]):
         knots: free actions of a plan, spread over the horizon; one per control step by default.
         interpolation: what happens between knots.
         discount: of rewards per control step.
+        replan_every: control steps that a plan is followed for; only in the simulator.
         episodes: how many.
         steps: end episodes after so many control steps, besides the task's own limit.
         seed: the same seed gives the same episodes again.
@@ -78,6 +79,7 @@ class Run(Generic[OptimizerConfig]):
     knots: int | None = None
     interpolation: Interpolation = "zero"
     discount: float = 1.0
+    replan_every: int = 1
     episodes: int = 1
     steps: int | None = None
     seed: int = 0
@@ -96,10 +98,10 @@ class Run(Generic[OptimizerConfig]):
 
     def __call__(self, console: Console) -> Outcome:
         """Print a table of the episodes."""
-        task = get_task(self.task)
+        task, controller = self._prepared()
         evaluation = evaluate(
             task,
-            self._controller(task),
+            controller,
             self.episodes,
             self.seed,
             max_steps=self.steps,
@@ -120,17 +122,34 @@ class Run(Generic[OptimizerConfig]):
             **evaluation_outcome(evaluation),
         }
 
-    def _controller(self, task: Task) -> Controller:
+    def _prepared(self) -> tuple[Task, Controller]:
+        """The task as the controller acts on it, and the controller."""
+        task = get_task(self.task)
+        if self.dynamics == SIMULATOR and self.controller != RANDOM:
+            config = self._planner(task)
+            return config.acted_on(task), simulator_planner(
+                task, config, threads=self.common.threads
+            )
         with closing(make_env(task)) as env:
             spec = env_spec(env)
         if self.controller == RANDOM:
-            return RandomController(spec.action_low, spec.action_high)
+            return task, RandomController(spec.action_low, spec.action_high)
         spline = spline_for(spec, self.horizon, self.knots, self.interpolation)
         search = make_optimizer(spline, self.config)  # type: ignore[arg-type]
-        if self.dynamics == SIMULATOR:
-            return MPC(Simulator(task, self.common.threads), search, self.discount)
         agent = open_pets(self.dynamics, task)
-        return MPC(agent.model, search, self.discount, agent.value)
+        return task, MPC(agent.model, search, self.discount, agent.value)
+
+    def _planner(self, task: Task) -> PlannerConfig:
+        """What is known to suit the task, but for what is said here."""
+        return replace(
+            simulator_preset(task.name),
+            optimizer=self.config,  # type: ignore[arg-type]
+            horizon=self.horizon,
+            knots=self.knots,
+            interpolation=self.interpolation,
+            discount=self.discount,
+            replan_every=self.replan_every,
+        )
 
 
 def parse_run(argv: Sequence[str]) -> Command:
@@ -161,6 +180,7 @@ def parse_run(argv: Sequence[str]) -> Command:
         knots=config.knots,
         interpolation=config.interpolation,
         discount=config.discount,
+        replan_every=config.replan_every,
     )
     return parse("run", Run[kind], argv, default)
 

@@ -92,6 +92,7 @@ class Simulator:
         task: what is simulated.
         model: the MuJoCo model, a copy of the environment's.
         frame_skip: physics steps in a control step.
+        threads: threads that simulate; 0 is one per CPU.
         variants: the models that every candidate is tried in.
         diverged: simulations that diverged since this was made.
         physics_steps: steps of MuJoCo simulated since then, in all simulations.
@@ -124,7 +125,7 @@ class Simulator:
             raise ValueError(f"task {task.name}: a simulator needs {' and '.join(missing)}")
         self.task, self._observe, self._reward = task, task.observe, task.reward
         self._terminated = task.terminated or never
-        self._threads = threads
+        self.threads = threads
         self.model, frame_skip = _model_and_frame_skip(task)
         self.frame_skip = (physics or Physics()).put_into(self.model, frame_skip)
         self.variants = draw_variants(self.model, randomize)
@@ -258,7 +259,7 @@ class Simulator:
     def _batch(self, num: int) -> Batch:
         """The batch of that many simulations; making one costs more than a plan."""
         if num not in self._batches:
-            self._batches[num] = batch = Batch(self.model, num, nthread=self._threads)
+            self._batches[num] = batch = Batch(self.model, num, nthread=self.threads)
             self.variants.put_into(batch)
             for name in self.task.fields:
                 batch.bind(name)  # a field that is bound after a call reads zero

@@ -57,8 +57,16 @@ class Recorder:
     def __init__(self, optimizer: TrajectoryOptimizer) -> None:
         """Search by ``optimizer``; nothing was asked yet."""
         self.optimizer = optimizer
-        self.initial, self.shift = optimizer.initial, optimizer.shift
+        self.initial = optimizer.initial
         self.asked: list[tuple[Tensor, Tensor]] = []
+
+    def shift(self, plan: Plan) -> Plan:
+        """As ``optimizer`` does; what it remembers is one step later, too."""
+        self.asked = [
+            (torch.cat([actions[:, 1:], actions[:, -1:]], dim=1), scores)
+            for actions, scores in self.asked
+        ]
+        return self.optimizer.shift(plan)
 
     def optimize(self, score: Score, plan: Plan, rng: torch.Generator) -> Plan:
         """As ``optimizer`` does."""
@@ -133,23 +141,26 @@ class Tracer:
         self.model = copy.copy(base.model)
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         self.point = traced_point(self.model, trace)
+        self.servo = env.get_wrapper_attr("law") if env.has_wrapper_attr("law") else None
 
     def paths(self, actions: Floats) -> Floats:
         """Positions ``[N, H + 1, 3]``, m, from now on under ``actions[N, H, A]``."""
-        skip, point = self.frame_skip, self.point
-        batch = Batch(self.model, len(actions), nthread=1)
+        batch, field = Batch(self.model, len(actions), nthread=1), self.point.field
         batch.state[:] = physics_state(self.env)
-        held = actions.repeat(skip, axis=1)
-        field = getattr(self.data, point.field)
-        record = {point.field: np.full((*held.shape[:2], *field.shape), np.nan)}
-        with muted_warnings():  # what diverges is drawn as far as it is finite
-            try:
-                batch.rollout(held.shape[1], held, record=(point.field,), out=record)
-            except SimulationError:
-                pass
-        after = record[point.field][:, skip - 1 :: skip, point.index]
-        now = np.broadcast_to(field[point.index], (len(actions), 1, 3))
-        return np.concatenate([now, after], axis=1)
+        seen = batch.bind(field)
+        places = [np.broadcast_to(getattr(self.data, field), seen.shape)]
+        sound = np.ones((len(actions), 1, 1), dtype=bool)
+        with muted_warnings():  # what diverges stays where it last was
+            for action in actions.swapaxes(0, 1):
+                command = action if self.servo is None else self.servo.command(batch.state, action)
+                held = command[:, None].repeat(self.frame_skip, axis=1)
+                try:
+                    batch.rollout(self.frame_skip, held, record=())
+                except SimulationError as error:
+                    sound[error.ids] = False
+                sound[batch.warning[..., 1].any(axis=1)] = False
+                places.append(np.where(sound, seen, places[-1]))
+        return np.stack(places, axis=1)[:, :, self.point.index]
 
 
 class Camera:

@@ -11,9 +11,11 @@ from mpc_robot.agents.value import ValueFunction
 from mpc_robot.cli import main
 from mpc_robot.cli import run as module
 from mpc_robot.controllers import CEM, ICEM, MPC, MPPI, ICEMConfig
-from mpc_robot.controllers.simulator_presets import PRESETS, PlannerConfig
+from mpc_robot.controllers.simulator_planner import PlannerConfig
+from mpc_robot.controllers.simulator_presets import PRESETS
 from mpc_robot.dynamics.ensemble import ProbabilisticEnsemble
-from mpc_robot.envs import TASKS
+from mpc_robot.dynamics.simulator import Physics
+from mpc_robot.envs import TASKS, Servo
 from mpc_robot.training.trust_plan import planning_steps
 from mpc_robot.training.video import RenderingUnavailable, renderable_env
 
@@ -137,24 +139,23 @@ def planner(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], MPC]:
 def test_run_plans_as_the_preset_unless_told_otherwise(
     planner: Callable[[list[str]], MPC], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The task's control period is 0.04 s."""
-    threads: list[int] = []
-    simulator = module.Simulator
-    monkeypatch.setattr(
-        module, "Simulator", lambda task, count: (threads.append(count), simulator(task, count))[1]
+    """The task's control period is 0.04 s, of which 2 x 0.02 s are physics."""
+    preset = PlannerConfig(
+        ICEMConfig(num_samples=12), 0.6, 3, "linear", 0.98, 2, Physics(0.01), Servo(0.5)
     )
-    preset = PlannerConfig(ICEMConfig(num_samples=12), 0.6, 3, "linear", 0.98)
     monkeypatch.setitem(PRESETS, "InvertedPendulum-v5", preset)
     planned = planner([])
     assert isinstance(planned.optimizer, ICEM) and planned.optimizer.config == preset.optimizer
     assert planned.optimizer.spline.knots == 3
     assert planned.optimizer.spline.interpolation == "linear"
     assert (planning_steps(planned), planned.discount) == (15, 0.98)
+    assert (planned.replan_every, planned.dynamics.frame_skip) == (2, 4)
+    assert planned.dynamics.task.servo == preset.servo
     told = planner(["--controller", "mppi", "--horizon", "0.4", "--discount", "1"])
     assert isinstance(told.optimizer, MPPI)
     assert (planning_steps(told), told.discount) == (10, 1.0)
-    planner(["--threads", "2"])
-    assert threads == [1, 1, 2]
+    assert planner(["--replan-every", "3"]).replan_every == 3
+    assert (told.dynamics.threads, planner(["--threads", "2"]).dynamics.threads) == (1, 2)
 
 
 def test_run_plans_as_the_run_unless_told_otherwise(

@@ -1,6 +1,7 @@
 """The film of plans shows the paths that the environment itself would take."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from mpc_robot.controllers import (
     make_optimizer,
 )
 from mpc_robot.dynamics.simulator import Simulator
-from mpc_robot.envs import TASKS, get_task, make_env, physics_state
+from mpc_robot.envs import TASKS, Servo, get_task, make_env, physics_state
 from mpc_robot.errors import UnknownNameError
 from mpc_robot.training.evaluation import evaluate
 from mpc_robot.training.plan_video import (
@@ -86,16 +87,27 @@ def test_the_fan_spreads_from_the_worst_to_the_best() -> None:
     assert recorder.spread(40).flatten()[0].isnan()
 
 
+def test_the_recorder_keeps_step_with_a_plan_that_is_followed() -> None:
+    recorder = Recorder(PredictiveSampling(ActionSpline(3, [-1.0], [1.0])))
+    actions, scores = torch.arange(6.0).reshape(2, 3, 1), torch.tensor([1.0, 2.0])
+    recorder.asked = [(actions, scores)]
+    recorder.shift(recorder.initial())
+    assert recorder.spread(2).flatten(1).tolist() == [[1.0, 2.0, 2.0], [4.0, 5.0, 5.0]]
+
+
 @pytest.mark.parametrize(
-    ("task", "name", "field"),
+    ("task", "servo", "name", "field"),
     [
-        ("HalfCheetah-v5", "torso", "xipos"),
-        ("InvertedDoublePendulum-v5", "tip", "site_xpos"),
-        ("Hopper-v5", "foot", "xipos"),
+        ("HalfCheetah-v5", None, "torso", "xipos"),
+        ("InvertedDoublePendulum-v5", None, "tip", "site_xpos"),
+        ("Hopper-v5", None, "foot", "xipos"),
+        ("Hopper-v5", Servo(2.0, 0.1), "foot", "xipos"),
     ],
 )
-def test_paths_are_those_of_the_environment(task: str, name: str, field: str) -> None:
-    env = make_env(get_task(task))
+def test_paths_are_those_of_the_environment(
+    task: str, servo: Servo | None, name: str, field: str
+) -> None:
+    env = make_env(replace(get_task(task), servo=servo))
     base: Any = env.unwrapped
     env.reset(seed=1)
     rng = np.random.default_rng(2)

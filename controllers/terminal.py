@@ -1,0 +1,47 @@
+"""What it is worth to end a plan in a posture from which one can go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Upright:
+    """A terminal value for a robot that should stand: being alive, less leaning and crouching.
+
+    A sum of rewards over a short horizon falls for speed: it does not see the fall that follows.
+    Lean and height are those expected a moment later, so that falling counts before the fall.
+
+    Attributes:
+        alive: worth of not having terminated. It must exceed the losses of any state to be
+            preferred to termination.
+        lean: loss per rad² of lean.
+        lean_ahead: time by which the lean is extrapolated, s.
+        crouch: loss per m² below ``height``.
+        height: least height without loss, m.
+        fall_ahead: time by which a fall is extrapolated, s.
+        angle: entry of the observation that is the lean, rad.
+        angle_rate: entry that is its rate, rad/s.
+        z: entry that is the height, m.
+        z_rate: entry that is its rate, m/s.
+    """
+
+    alive: float = 0.0
+    lean: float = 0.0
+    lean_ahead: float = 0.0
+    crouch: float = 0.0
+    height: float = 0.0
+    fall_ahead: float = 0.0
+    angle: int = 2
+    angle_rate: int = -1
+    z: int = 1
+    z_rate: int = -2
+
+    def __call__(self, observations: Tensor) -> Tensor:
+        """Worth of last observations ``[..., D]``, ``[...]``."""
+        lean = observations[..., self.angle] + self.lean_ahead * observations[..., self.angle_rate]
+        fall = self.fall_ahead * observations[..., self.z_rate].clamp(max=0.0)
+        crouch = (self.height - observations[..., self.z] - fall).clamp(min=0.0)
+        return self.alive - self.lean * lean**2 - self.crouch * crouch**2
