@@ -110,10 +110,16 @@ class Layout:
         return np.concatenate(parts, axis=-1, dtype=np.float64)
 
     def get(self, feature: Feature, observation: Array) -> Array:
-        """The feature ``[..., *shape]`` in observations ``[..., D]``, numpy or torch."""
+        """The feature ``[..., *shape]`` in observations ``[..., D]``, numpy or torch.
+
+        Raises:
+            UnknownNameError: if it is not observed.
+        """
+        if feature.label not in self.slices:
+            raise UnknownNameError("feature", feature.label, self.slices)
         entries = observation[..., self.slices[feature.label]]
         shape = self._shapes[feature.label]
-        return entries.reshape(*entries.shape[:-1], *shape) if len(shape) != 1 else entries
+        return entries if len(shape) == 1 else entries.reshape(entries.shape[:-1] + shape)
 
     def _read(self, fields: Fields) -> dict[str, Observation]:
         return {label: reading.read(fields) for label, reading in self._readings.items()}

@@ -33,8 +33,8 @@ class Moment:
     Attributes:
         layout: what the observations are made of.
         next_obs: reached observations ``[..., D]``.
-        action: actions that led there ``[..., A]``; None where a termination is asked for.
-        obs: observations before ``[..., D]``; None where a termination is asked for.
+        action: actions that led there ``[..., A]``; None of states that no step led to.
+        obs: observations before ``[..., D]``; None of states that no step led to.
     """
 
     layout: Layout
@@ -48,7 +48,13 @@ class Moment:
 
     def before(self, feature: Feature) -> Any:
         """The feature ``[..., *shape]`` before the step."""
-        return self.layout.get(feature, self.obs)
+        return self.layout.get(feature, self.of_step(self.obs))
+
+    def of_step(self, part: Any) -> Any:
+        """The action or the observation before; raises ValueError of states alone."""
+        if part is None:
+            raise ValueError("term: expected one of states alone, got one that reads the step")
+        return part
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,14 @@ class Term:
     ) -> Term:
         """:func:`mpc_robot.envs.rewards.tolerance` of it: 1 within bounds, less outside."""
         return self.map(lambda x: tolerance(x, bounds, margin, sigmoid, value_at_margin))
+
+    def clip(self, low: float, high: float) -> Term:
+        """The nearest value between ``low`` and ``high``."""
+        return self.map(lambda x: namespace(x).clip(x, low, high))
+
+    def sin(self) -> Term:
+        """Sine of an angle, rad."""
+        return self.map(lambda x: namespace(x).sin(x))
 
     def norm(self) -> Term:
         """Euclidean length of a vector."""
@@ -247,7 +261,7 @@ def joint_velocity(*names: str) -> Term:
 
 def control() -> Term:
     """The action ``[..., A]``: MuJoCo's ``ctrl``, in each actuator's own unit."""
-    return Term((), lambda moment: moment.action)
+    return Term((), lambda moment: moment.of_step(moment.action))
 
 
 def previous_control() -> Term:

@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium as gym
 import mujoco
 import numpy as np
+import numpy.typing as npt
 
 from mpc_robot.controllers import (
     MPC,
@@ -53,8 +54,18 @@ from mpc_robot.envs.models import (
 from mpc_robot.envs.probe import check_task, transitions
 from mpc_robot.envs.registry import make_env, register_task, unused_name
 from mpc_robot.envs.rewards import never
-from mpc_robot.envs.terms import Term, TerminationLike, TermLike, as_term, reward_of, termination_of
+from mpc_robot.envs.terms import (
+    Moment,
+    Term,
+    TerminationLike,
+    TermLike,
+    as_term,
+    reward_of,
+    termination_of,
+)
 from mpc_robot.errors import UnknownNameError, require
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,15 @@ class Robot:
     def env(self, render_mode: str | None = None) -> gym.Env[Any, Any]:
         """A Gymnasium environment; ``gymnasium.make(robot.task.env_id)`` makes one, too."""
         return make_env(self.task, render_mode)
+
+    def measure(self, term: Term, observations: Floats) -> Floats:
+        """A term ``[...]`` of recorded states ``[..., D]``, such as a height or a distance.
+
+        Raises:
+            UnknownNameError: if it reads what is not observed (see ``observe`` of from_mjcf).
+            ValueError: if it reads actions.
+        """
+        return np.asarray(term.value(Moment(self.layout, observations)))
 
     def controller(
         self,
