@@ -47,6 +47,8 @@ class ILQRConfig:
             planning offline].
         step_sizes: lengths of the policy's step that are tried side by side, from 1 down to 1e-3
             by equal factors [11].
+        tolerance: a step of all actions below it, relative to 1 + |action|, is not worth a search:
+            the plan has converged [1e-4].
         regularization: first addition to the diagonal of the reward's curvature by action [1].
         regularization_factor: growth of its factor of change [1.6].
         regularization_min: it falls no further, where the paper then adds none [1e-6].
@@ -55,7 +57,8 @@ class ILQRConfig:
 
     horizon: float = 1.0
     iterations: int = 1
-    step_sizes: int = 11
+    step_sizes: int = 6
+    tolerance: float = 1e-4
     regularization: float = 1.0
     regularization_factor: float = 1.6
     regularization_min: float = 1e-6
@@ -67,6 +70,7 @@ class ILQRConfig:
         require(0 < self.horizon < np.inf, "horizon", "positive", self.horizon)
         require(self.iterations >= 1, "iterations", "at least 1", self.iterations)
         require(self.step_sizes >= 1, "step_sizes", "at least 1", self.step_sizes)
+        require(0 <= self.tolerance < np.inf, "tolerance", "not negative", self.tolerance)
         factor = self.regularization_factor
         require(1 < factor < np.inf, "regularization_factor", "above 1", factor)
         require(0 < low < np.inf, "regularization_min", "positive", low)
@@ -176,7 +180,8 @@ class ILQR:
             threads: threads that simulate, the caller's included; 0 is one per CPU.
 
         Raises:
-            ValueError: if the horizon is not at least one control period.
+            ValueError: if the horizon is not at least one control period, or the task has servos
+                beneath its actions.
         """
         self.simulator, self.terminal_value = simulator, terminal_value
         self.config = config or ILQRConfig()
@@ -184,6 +189,9 @@ class ILQR:
         self._horizon = spline.horizon
         self._low, self._high = (bound.double().numpy() for bound in (spline.low, spline.high))
         task, model, observe = simulator.task, simulator.model, simulator.task.observe
+        require(
+            task.servo is None, "task.servo", "none, as a plan has its own feedback", task.servo
+        )
         assert observe is not None and task.reward is not None  # a simulator has both
         self._reward, self._terminated = task.reward, task.terminated or never
         self._linearizer = Linearizer(
@@ -255,6 +263,8 @@ class ILQR:
             self._adapt(False)
             return nominal, policy
         candidate = Policy(physics[:-1], actions, *step)
+        if (np.abs(candidate.feedforward) <= self.config.tolerance * (1 + np.abs(actions))).all():
+            return nominal, candidate
         found = self._follow(start, candidate, self._step_sizes).best()
         better = bool(found.values[0] > nominal.values[0])
         self._adapt(better)

@@ -63,10 +63,11 @@ class LQR:
             action: what holds it ``[A]``; without it, what is held is the nearest equilibrium.
 
         Raises:
-            ValueError: if a cost has the wrong shape, there is no equilibrium nearby, or no
-                feedback keeps the system there.
+            ValueError: if a cost has the wrong shape, there is no equilibrium nearby, no feedback
+                keeps the system there, or the task has servos beneath its actions.
         """
         model, task = simulator.model, simulator.task
+        require(task.servo is None, "task.servo", "none, as LQR is one", task.servo)
         near = at_rest(model) if set_point is None else set_point
         simulator.start(near, 1)  # which refuses what is no physics state
         self.set_point, self.action = equilibrium(model, near) if action is None else (near, action)

@@ -18,6 +18,7 @@ from mpc_robot.controllers.ilqr import Costs, backward_pass, box_qp, convex, der
 from mpc_robot.dynamics.linearization import Linearization
 from mpc_robot.dynamics.simulator import Simulator
 from mpc_robot.envs import MjcfEnv, Task, env_spec, get_task, make_env, physics_state
+from mpc_robot.envs.servo import Servo
 
 torch.set_num_threads(1)
 CART = """<mujoco><option timestep="0.1" gravity="0 0 0"/><worldbody>
@@ -56,7 +57,8 @@ def cart(tmp_path: Path) -> Iterator[Task]:
 
 
 def planner(task: Task, threads: int = 1, **config: Any) -> ILQR:
-    settings = ILQRConfig(**{"horizon": 2.0, "iterations": 5, "regularization": 1e-6, **config})
+    usual = {"horizon": 2.0, "iterations": 5, "regularization": 1e-6, "tolerance": 1e-9}
+    settings = ILQRConfig(**{**usual, **config})
     return ILQR(Simulator(task, threads=1), env_spec(make_env(task)), settings, threads=threads)
 
 
@@ -197,6 +199,17 @@ def test_with_limits_it_finds_the_best_plan_within_them(cart: Task) -> None:
     assert (controller.plan.actions.abs() > 0.999).any()  # limits matter here
     assert controller.plan.value == pytest.approx(-found.fun, rel=1e-6)
     np.testing.assert_allclose(controller.plan.actions[:, 0], found.x, atol=1e-3)
+
+
+def test_having_converged_is_no_failure(cart: Task) -> None:
+    """Where nothing can be improved for long, it is as quick as ever to act when something can."""
+    controller, x = planner(cart, iterations=1, tolerance=1e-4), np.array([0.1, 0.05])
+    for _ in range(40):
+        np.testing.assert_allclose(controller.act(cart_at(cart, 0.0)), 0.0, atol=1e-9)
+    fresh = planner(cart, iterations=1, tolerance=1e-4)
+    expected = fresh.act(cart_at(cart, *x))
+    np.testing.assert_allclose(controller.act(cart_at(cart, *x)), expected, atol=1e-4)
+    assert abs(expected) > 0.1
 
 
 def test_a_terminal_value_closes_the_horizon(cart: Task) -> None:
@@ -346,6 +359,12 @@ def test_a_bad_state_is_refused_and_changes_nothing(
     assert controller.plan is plan
 
 
+def test_servos_beneath_the_actions_are_refused(cart: Task) -> None:
+    task = replace(get_task("HalfCheetah-v5"), servo=Servo(stiffness=1.0))
+    with pytest.raises(ValueError, match=r"task\.servo: expected none"):
+        planner(task)
+
+
 def test_without_a_plan_there_is_nothing_to_predict(cart: Task) -> None:
     with pytest.raises(RuntimeError, match="call act first"):
         planner(cart).predict()
@@ -358,6 +377,7 @@ def test_without_a_plan_there_is_nothing_to_predict(cart: Task) -> None:
         ("horizon", np.nan),
         ("iterations", 0),
         ("step_sizes", 0),
+        ("tolerance", -1e-3),
         ("regularization", 0.0),
         ("regularization_factor", 1.0),
         ("regularization_min", 0.0),
