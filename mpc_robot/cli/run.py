@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 from rich.console import Console
@@ -25,9 +25,11 @@ from mpc_robot.cli.common import (
     with_optimizer,
 )
 from mpc_robot.controllers import (
+    ILQR,
     MPC,
     OPTIMIZERS,
     Controller,
+    ILQRConfig,
     Interpolation,
     RandomController,
     make_optimizer,
@@ -35,40 +37,145 @@ from mpc_robot.controllers import (
 )
 from mpc_robot.controllers.simulator_planner import PlannerConfig, simulator_planner
 from mpc_robot.controllers.simulator_presets import simulator_preset
-from mpc_robot.envs import Task, env_spec, get_task, make_env
+from mpc_robot.dynamics.simulator import Simulator
+from mpc_robot.envs import EnvSpec, Task, env_spec, get_task, make_env
 from mpc_robot.errors import CheckpointError, UnknownNameError, require
 from mpc_robot.training.evaluation import evaluate
 from mpc_robot.training.runs import open_run
 
 OptimizerConfig = TypeVar("OptimizerConfig")
 
-RANDOM = "random"
+RANDOM, ILQR_NAME, GRADIENT = "random", "ilqr", "gradient"
 SIMULATOR = "simulator"
 
 
 @dataclass(frozen=True)
-class Run(Generic[OptimizerConfig]):
-    """Run a controller: random actions, or MPC in the simulator or a learned model.
-
-    What is not said is as in the run whose model is used, or as is known to suit the task.
-    An optimizer's own settings are listed by run --task T --controller C --help.
+class EpisodeOptions:
+    """What to do with a controller.
 
     Attributes:
-        task: what to do.
-        config: settings of the optimizer.
-        controller: who decides: an optimizer's name, or random.
-        dynamics: the model to plan in: simulator, or the folder of a training run.
-        horizon: how far a plan looks ahead, s.
-        knots: free actions of a plan, spread over the horizon; one per control step by default.
-        interpolation: what happens between knots.
-        discount: of rewards per control step.
-        replan_every: control steps that a plan is followed for; only in the simulator.
         episodes: how many.
         steps: end episodes after so many control steps, besides the task's own limit.
         seed: the same seed gives the same episodes again.
         video: MP4 to film the first episode to.
         plan_video: MP4 to film the first episode to, with the candidates of each plan in the scene.
         trace: site or body whose paths the plan video draws; by default a tip or the torso.
+    """
+
+    episodes: int = 1
+    steps: int | None = None
+    seed: int = 0
+    video: Path | None = None
+    plan_video: Path | None = None
+    trace: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if there is a point to trace, but no video."""
+        if self.trace and not self.plan_video:
+            raise ValueError("trace: expected a plan_video to draw it in, got none")
+
+    def run(self, task: Task, controller: Controller, title: str, console: Console) -> Outcome:
+        """Let it act, and print a table of the episodes."""
+        evaluation = evaluate(
+            task,
+            controller,
+            self.episodes,
+            self.seed,
+            max_steps=self.steps,
+            video=self.video,
+            plan_video=self.plan_video,
+            trace=self.trace,
+        )
+        console.print(evaluation_table(evaluation, f"{title} on {task.name}"))
+        return {
+            "seed": self.seed,
+            "video": None if self.video is None else str(self.video),
+            "plan_video": None if self.plan_video is None else str(self.plan_video),
+            **evaluation_outcome(evaluation),
+        }
+
+
+Episodes = Annotated[EpisodeOptions, tyro.conf.arg(name="")]
+"""The options without a prefix."""
+
+
+@dataclass(frozen=True)
+class RunRandom:
+    """Act at random.
+
+    Attributes:
+        task: what to do.
+        controller: who decides.
+    """
+
+    task: str
+    controller: Literal["random"] = "random"
+    how: Episodes = field(default_factory=EpisodeOptions)
+    common: Common = field(default_factory=CommonOptions)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if plans are to be filmed."""
+        if self.how.plan_video:
+            raise ValueError("plan_video: expected a controller that plans, got random")
+
+    def __call__(self, console: Console) -> Outcome:
+        """Print a table of the episodes."""
+        task = get_task(self.task)
+        spec = spec_of(task)
+        controller = RandomController(spec.action_low, spec.action_high)
+        about = {"task": task.name, "controller": RANDOM, "dynamics": None, "horizon": None}
+        return {**about, **self.how.run(task, controller, RANDOM, console)}
+
+
+@dataclass(frozen=True)
+class RunILQR:
+    """Plan by derivatives of the simulator.
+
+    Attributes:
+        task: what to do.
+        config: settings.
+        controller: who decides.
+        dynamics: the model to plan in.
+    """
+
+    task: str
+    config: ILQRConfig
+    controller: Literal["ilqr"] = "ilqr"
+    dynamics: Literal["simulator"] = "simulator"
+    how: Episodes = field(default_factory=EpisodeOptions)
+    common: Common = field(default_factory=CommonOptions)
+
+    def __call__(self, console: Console) -> Outcome:
+        """Print a table of the episodes."""
+        task, threads = get_task(self.task), self.common.threads
+        simulator = Simulator(task, threads)
+        controller = ILQR(simulator, spec_of(task), self.config, threads=threads)
+        about = {
+            "task": task.name,
+            "controller": self.controller,
+            "dynamics": self.dynamics,
+            "horizon": self.config.horizon,
+        }
+        return {**about, **self.how.run(task, controller, "ilqr in simulator", console)}
+
+
+@dataclass(frozen=True)
+class Run(Generic[OptimizerConfig]):
+    """Run a controller: random actions, iLQR, or MPC in the simulator or a learned model.
+
+    What is not said is as in the run whose model is used, or as is known to suit the task.
+    A controller's own settings are listed by run --task T --controller C --help.
+
+    Attributes:
+        task: what to do.
+        config: settings of the optimizer.
+        controller: who decides: an optimizer's name, ilqr, or random.
+        dynamics: the model to plan in: simulator, or the folder of a training run.
+        horizon: how far a plan looks ahead, s.
+        knots: free actions of a plan, spread over the horizon; one per control step by default.
+        interpolation: what happens between knots.
+        discount: of rewards per control step.
+        replan_every: control steps that a plan is followed for; only in the simulator.
     """
 
     task: str
@@ -80,61 +187,36 @@ class Run(Generic[OptimizerConfig]):
     interpolation: Interpolation = "zero"
     discount: float = 1.0
     replan_every: int = 1
-    episodes: int = 1
-    steps: int | None = None
-    seed: int = 0
-    video: Path | None = None
-    plan_video: Path | None = None
-    trace: str | None = None
+    how: Episodes = field(default_factory=EpisodeOptions)
     common: Common = field(default_factory=CommonOptions)
 
     def __post_init__(self) -> None:
-        """Raises ValueError if there is nothing to look ahead to, or no plan to film."""
+        """Raises ValueError if there is nothing to look ahead to, or no gradient to climb."""
         require(0.0 < self.horizon < math.inf, "horizon", "a positive time in s", self.horizon)
-        if self.plan_video and self.controller == RANDOM:
-            raise ValueError("plan_video: expected a controller that plans, got random")
-        if self.trace and not self.plan_video:
-            raise ValueError("trace: expected a plan_video to draw it in, got none")
+        if self.controller == GRADIENT and self.dynamics == SIMULATOR:
+            raise ValueError("dynamics: gradient needs a run with a learned model, got simulator")
 
     def __call__(self, console: Console) -> Outcome:
         """Print a table of the episodes."""
         task, controller = self._prepared()
-        evaluation = evaluate(
-            task,
-            controller,
-            self.episodes,
-            self.seed,
-            max_steps=self.steps,
-            video=self.video,
-            plan_video=self.plan_video,
-            trace=self.trace,
-        )
-        model = "" if self.controller == RANDOM else f" in {self.dynamics}"
-        console.print(evaluation_table(evaluation, f"{self.controller}{model} on {task.name}"))
-        return {
+        about = {
             "task": task.name,
             "controller": self.controller,
-            "dynamics": None if self.controller == RANDOM else self.dynamics,
+            "dynamics": self.dynamics,
             "horizon": self.horizon,
-            "seed": self.seed,
-            "video": None if self.video is None else str(self.video),
-            "plan_video": None if self.plan_video is None else str(self.plan_video),
-            **evaluation_outcome(evaluation),
         }
+        title = f"{self.controller} in {self.dynamics}"
+        return {**about, **self.how.run(task, controller, title, console)}
 
     def _prepared(self) -> tuple[Task, Controller]:
         """The task as the controller acts on it, and the controller."""
         task = get_task(self.task)
-        if self.dynamics == SIMULATOR and self.controller != RANDOM:
+        if self.dynamics == SIMULATOR:
             config = self._planner(task)
             return config.acted_on(task), simulator_planner(
                 task, config, threads=self.common.threads
             )
-        with closing(make_env(task)) as env:
-            spec = env_spec(env)
-        if self.controller == RANDOM:
-            return task, RandomController(spec.action_low, spec.action_high)
-        spline = spline_for(spec, self.horizon, self.knots, self.interpolation)
+        spline = spline_for(spec_of(task), self.horizon, self.knots, self.interpolation)
         search = make_optimizer(spline, self.config)  # type: ignore[arg-type]
         agent = open_pets(self.dynamics, task)
         return task, MPC(agent.model, search, self.discount, agent.value)
@@ -152,6 +234,12 @@ class Run(Generic[OptimizerConfig]):
         )
 
 
+def spec_of(task: Task) -> EnvSpec:
+    """The sizes and limits of the task's environment."""
+    with closing(make_env(task)) as env:
+        return env_spec(env)
+
+
 def parse_run(argv: Sequence[str]) -> Command:
     """The words behind ``run``; task, dynamics and controller decide settings and defaults.
 
@@ -161,14 +249,15 @@ def parse_run(argv: Sequence[str]) -> Command:
         ValueError: if the run's agent does not plan in a model.
     """
     name = (peek(argv, "--controller") or "").replace("_", "-")
-    if name and name not in {*OPTIMIZERS, RANDOM}:
-        raise UnknownNameError("controller", name, {*OPTIMIZERS, RANDOM})
+    known = {*OPTIMIZERS, RANDOM, ILQR_NAME}
+    if name and name not in known:
+        raise UnknownNameError("controller", name, known)
     if name == RANDOM:
-        return parse("run", Run[None], argv, Run(tyro.MISSING, None, RANDOM))
-    task = peek(argv, "--task")
-    config = PlannerConfig()
-    if task is not None:
-        config = _planning(get_task(task), peek(argv, "--dynamics") or SIMULATOR)
+        return parse("run", RunRandom, argv)
+    if name == ILQR_NAME:
+        return parse("run", RunILQR, argv, RunILQR(tyro.MISSING, ILQRConfig()))
+    task, dynamics = peek(argv, "--task"), peek(argv, "--dynamics") or SIMULATOR
+    config = PlannerConfig() if task is None else _planning(get_task(task), dynamics)
     if name:
         config = with_optimizer(config, name)
     kind: Any = type(config.optimizer)
@@ -176,6 +265,7 @@ def parse_run(argv: Sequence[str]) -> Command:
         task=tyro.MISSING,
         config=config.optimizer,
         controller=next(name for name, (of, _) in OPTIMIZERS.items() if of is kind),
+        dynamics=dynamics,
         horizon=config.horizon,
         knots=config.knots,
         interpolation=config.interpolation,

@@ -61,6 +61,7 @@ def test_an_episode_is_filmed_plainly_and_with_its_plans(
 def test_plans_made_in_a_learned_model_are_filmed(tmp_path: Path) -> None:
     assert main([*LEARN, "--out", str(tmp_path / "run")]) == GOOD
     words = ["run", "--task", "InvertedPendulum-v5", "--dynamics", str(tmp_path / "run")]
+    words += ["--controller", "gradient", "--config.iterations", "2"]
     assert main([*words, "--steps", "2", "--plan-video", str(tmp_path / "p.mp4")]) == GOOD
     assert len(imageio.imread(tmp_path / "p.mp4", plugin="FFMPEG")) == 2
 
@@ -94,12 +95,41 @@ def test_plans_that_can_not_be_filmed(
     "controller",
     ["cem", "icem", "mppi", "predictive_sampling", "predictive-sampling", "random_shooting"],
 )
-def test_run_every_controller(controller: str, said: Callable[[], dict[str, Any]]) -> None:
+def test_run_every_optimizer(controller: str, said: Callable[[], dict[str, Any]]) -> None:
     words = [*RUN, "--controller", controller, "--horizon", "0.2", "--json"]
     assert main(words) == GOOD
     outcome = said()
     assert outcome["lengths"] == [3] and outcome["dynamics"] == "simulator"
     assert outcome["return_mean"] == pytest.approx(sum(outcome["returns"]))
+
+
+def test_run_by_derivatives(tmp_path: Path, said: Callable[[], dict[str, Any]]) -> None:
+    """From upright, ten steps of balance are worth all but what the start takes off."""
+    words = ["run", "--task", "CartpoleBalance-v0", "--steps", "10", "--json"]
+    assert main([*words, "--controller", "ilqr", "--config.horizon", "0.4"]) == GOOD
+    outcome = said()
+    assert outcome["return_mean"] == pytest.approx(10.0, abs=0.2)
+    assert (outcome["controller"], outcome["dynamics"], outcome["horizon"]) == (
+        "ilqr",
+        "simulator",
+        0.4,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--controller", "ilqr", "--dynamics", "x"], "Expected one of ('simulator',)"),
+        (["--controller", "ilqr", "--knots", "3"], "Unrecognized options: --knots"),
+        (["--controller", "random", "--horizon", "1"], "Unrecognized options: --horizon"),
+        (["--controller", "gradient"], "gradient needs a run with a learned model, got simulator"),
+    ],
+)
+def test_a_controller_that_lacks_what_is_asked_of_it(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*RUN, *words]) == WRONG_WORDS
+    assert message in capsys.readouterr().err
 
 
 def test_run_at_random_and_for_several_episodes(said: Callable[[], dict[str, Any]]) -> None:
@@ -111,10 +141,9 @@ def test_run_at_random_and_for_several_episodes(said: Callable[[], dict[str, Any
 def test_a_planner_that_looks_ahead_beats_chance(said: Callable[[], dict[str, Any]]) -> None:
     """In a second, a random cart-pole has fallen or drifted; planned, it is upright."""
     returns = {}
-    for controller in ("icem", "random"):
+    for controller, settings in {"icem": ["--horizon", "0.8"], "random": []}.items():
         words = ["run", "--task", "InvertedPendulum-v5", "--steps", "50", "--json"]
-        words += ["--controller", controller, "--horizon", "0.8"]
-        assert main(words) == GOOD
+        assert main([*words, "--controller", controller, *settings]) == GOOD
         returns[controller] = said()["return_mean"]
     assert returns["icem"] == 50 > returns["random"]
 
