@@ -40,12 +40,10 @@ def main(seconds: float = 6.0, seed: int = 0, video: Path | None = None) -> Epis
     steps = round(50 * seconds)
     result = evaluate(robot.task, controller, 1, seed, max_steps=steps, video=video)
     episode = result.episodes[0]
-    error = robot.measure(
+    error = 1000 * robot.measure(
         (position("tool") - position("target")).norm(), episode.observations[-50:]
     )
-    print(
-        f"return {episode.total:.1f} in {seconds:g} s; {1000 * error.mean():.1f} mm off in the last second"
-    )
+    print(f"return {episode.total:.1f} in {seconds:g} s; {error.mean():.1f} mm off in the end")
     return episode
 
 
