@@ -62,22 +62,28 @@ def transitions(layout: Layout, start: StartFn, frame_skip: int) -> Transitions:
 
 def check_task(task: Task, tried: Transitions) -> None:
     """Raises ValueError unless reward and termination are one finite number per transition."""
-    if task.terminated is not None:
-        _check("terminated", "boolean", task.terminated(tried.next_obs), "b", tried.next_obs)
-    if task.reward is not None:
-        earned = task.reward(tried.obs, tried.action, tried.next_obs)
-        _check("reward", "number", earned, "fiub", tried.next_obs)
-        bad = earned[~np.isfinite(earned)]
-        if bad.size:
-            raise ValueError(f"reward: expected finite numbers, got {bad[0]} in the first steps")
+    for leading in (slice(None), (0, 0)):  # in batches as a plan, and alone as the environment
+        obs, action, next_obs = tried.obs[leading], tried.action[leading], tried.next_obs[leading]
+        if task.terminated is not None:
+            _check("terminated", "boolean", task.terminated(next_obs), "b", next_obs)
+        if task.reward is not None:
+            earned = task.reward(obs, action, next_obs)
+            _check("reward", "number", earned, "fiub", next_obs)
+            bad = np.extract(~np.isfinite(earned), earned)
+            if bad.size:
+                raise ValueError(
+                    f"reward: expected finite numbers, got {bad[0]} in the first steps"
+                )
 
 
 def _check(name: str, what: str, got: Any, kinds: str, next_obs: npt.NDArray[Any]) -> None:
     """Raises ValueError unless ``got`` is an array of one number of such a kind per transition."""
-    if isinstance(got, np.ndarray) and got.shape == LEADING and got.dtype.kind in kinds:
+    leading = next_obs.shape[:-1]
+    array = np.asarray(got)
+    if array.shape == leading and array.dtype.kind in kinds:
         return
-    came = f"shape {got.shape} of {got.dtype}" if isinstance(got, np.ndarray) else f"{got!r}"
+    came = f"shape {array.shape} of {array.dtype}" if array.shape else f"the scalar {got!r}"
     raise ValueError(
-        f"{name}: expected one {what} per transition, an array of shape {LEADING} for observations "
+        f"{name}: expected one {what} per transition, an array of shape {leading} for observations "
         f"of shape {next_obs.shape}, got {came}; let it keep every leading axis, as in obs[..., 0]"
     )
