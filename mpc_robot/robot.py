@@ -196,7 +196,7 @@ def from_mjcf(
     terms = [*observe, as_term(reward), *([terminated] if isinstance(terminated, Term) else [])]
     layout = _layout(model, terms, motion or {}, actuate or {})
     pays = reward_of(reward, layout)
-    task = _task(layout, pays, terminated, unused_name(name or _name(model)))
+    task = _task(layout, pays, terminated, unused_name(_name(name or _model_name(model))))
     begin = _start(layout.scene.model, start, start_noise)
     make = _environment(task, pays, layout, rate=rate, start=begin, camera=camera)
     register_task(task, make, _steps(episode, rate))
@@ -301,8 +301,12 @@ def _steps(episode: float, rate: float) -> int:
     return round(episode * rate)
 
 
-def _name(source: Source) -> str:
-    """A name that Gymnasium takes: the file's, or the specification's."""
+def _model_name(source: Source) -> str:
+    """The file's name, or what the model calls itself."""
     file = not isinstance(source, mujoco.MjSpec) and not str(source).lstrip().startswith("<")
-    name = Path(str(source)).stem if file else read_spec(source).modelname
+    return Path(str(source)).stem if file else str(read_spec(source).modelname)
+
+
+def _name(name: str) -> str:
+    """A name that Gymnasium takes, of letters, digits, underscores and hyphens."""
     return re.sub(r"[^\w-]+", "-", name).strip("-") or "robot"
