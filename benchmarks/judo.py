@@ -4,7 +4,8 @@
 
 Judo's own process simulates both, and its own reward judges both, on its own models; the model, the
 number of candidates, of knots and of steps are what Judo itself says it uses. Both plan at every
-step of the simulation, which waits for them. Plans are timed in turns from the same states.
+step of the simulation, which waits for them. Plans are timed in turns from the same states. Returns
+are those of Judo as it comes, and also of Judo with the noise that we use.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ SEEDS = 5
 SECONDS = 10.0
 """How long an episode lasts."""
 FIELDS = ("qpos", "qvel")
+Returns = dict[str, list[float]]
+"""Returns of the seeds, by planner."""
 SEARCHES = ("cem", "mppi", "predictive-sampling")
 
 
@@ -116,20 +119,36 @@ def planning_task(name: str, model: str) -> Task:
         reward=reward,
         start=lambda data, rng: None,
     )
-    gym.register(env_id, make, max_episode_steps=1_000)  # type: ignore[arg-type]
+    if env_id not in gym.registry:
+        gym.register(env_id, make, max_episode_steps=1_000)  # type: ignore[arg-type]
     return Task(name, env_id, reward=reward, observe=positions_and_velocities, fields=FIELDS)
 
 
-# Our planner.
+# The planners.
 
 
-def optimizer_config(search: str, candidates: int) -> OptimizerConfig:
-    """One iteration, as Judo does; noise and elites that suit both tasks."""
+NOISE = {"cartpole": 0.05, "cylinder_push": 0.1}
+"""Standard deviation of the candidates, relative to half the action range."""
+
+
+def optimizer_config(search: str, candidates: int, noise: float) -> OptimizerConfig:
+    """One iteration, as Judo does."""
     if search == "cem":
-        return CEMConfig(num_samples=candidates, num_elites=4, iterations=1, initial_std=0.3)
+        return CEMConfig(num_samples=candidates, num_elites=4, iterations=1, initial_std=noise)
     if search == "mppi":
-        return MPPIConfig(num_samples=candidates, temperature=0.05, noise_std=0.3)
-    return PredictiveSamplingConfig(num_samples=candidates, noise_std=0.3)
+        return MPPIConfig(num_samples=candidates, temperature=0.05, noise_std=noise)
+    return PredictiveSamplingConfig(num_samples=candidates, noise_std=noise)
+
+
+def episode(
+    peer: PeerProcess, act: Callable[[Mapping[str, Any]], Any], seed: int, steps: int
+) -> float:
+    """The return of an episode that Judo simulates and judges."""
+    now, total = peer.ask({"reset": seed}), 0.0
+    for _ in range(steps):
+        now = peer.ask({"step": list(act(now))})
+        total += now["reward"]
+    return total
 
 
 class Planner:
@@ -146,7 +165,7 @@ class Planner:
         spec = env_spec(make_env(task))
         spline = spline_for(spec, hello["steps"] * spec.dt, hello["nodes"], hello["interpolation"])
         simulator = Simulator(task, threads)
-        config = optimizer_config(hello["search"], hello["rollouts"])
+        config = optimizer_config(hello["search"], hello["rollouts"], NOISE[name])
         self.recorder = Recorder(simulator)
         self.mpc = MPC(self.recorder, make_optimizer(spline, config))
         self.steps = round(SECONDS / spec.dt)
@@ -160,6 +179,16 @@ class Planner:
         state = np.empty(mujoco.mj_stateSize(model, INTEGRATION))
         mujoco.mj_getState(model, data, state, INTEGRATION)
         return state
+
+    def episode(self, peer: PeerProcess, seed: int, steps: int) -> float:
+        """The return of an episode."""
+
+        def act(now: Mapping[str, Any]) -> Floats:
+            self.recorder.asked.clear()
+            return self.mpc.act(self.sensed(now))
+
+        self.mpc.reset(seed)
+        return episode(peer, act, seed, steps)
 
     def physics(self) -> None:
         """Nothing but the physics that the last plan asked for."""
@@ -262,50 +291,41 @@ def plan_rows(case: Case, hello: Mapping[str, Any], turns: Floats) -> list[Row]:
     ]
 
 
-def episode(
-    peer: PeerProcess, act: Callable[[Mapping[str, Any]], Any], seed: int, steps: int
-) -> float:
-    """The return of an episode that Judo simulates and judges."""
-    now, total = peer.ask({"reset": seed}), 0.0
-    for _ in range(steps):
-        now = peer.ask({"step": list(act(now))})
-        total += now["reward"]
-    return total
+def measure_returns(case: Case, python: Path, seeds: int, steps: int | None) -> Returns:
+    """Returns of the same episodes, by planner: Judo's as it comes, with our noise, and ours."""
+    returns: Returns = {}
+    for name, noise in (("judo", None), ("judo, noise as ours", NOISE[case.task])):
+        with PeerProcess("judo", python, {**asdict(case), "noise": noise}) as peer:
+            planner = Planner(case.task, peer.hello, case.threads)
+            steps = steps or planner.steps
+
+            def judo(now: Mapping[str, Any], peer: PeerProcess = peer) -> Any:
+                return peer.ask({"plan": None})["action"]
+
+            returns[name] = [episode(peer, judo, seed, steps) for seed in range(seeds)]
+            if noise is None:
+                returns["ours"] = [planner.episode(peer, seed, steps) for seed in range(seeds)]
+    return returns
 
 
-def measure_returns(case: Case, python: Path, seeds: int, steps: int | None) -> dict[str, Any]:
-    """Returns of the same episodes, by Judo and by us: ``{"ours": [..], "judo": [..]}``."""
-    with PeerProcess("judo", python, asdict(case)) as peer:
-        planner = Planner(case.task, peer.hello, case.threads)
-        steps = steps or planner.steps
-
-        def ours(seed: int) -> float:
-            planner.mpc.reset(seed)
-            return episode(peer, lambda now: planner.mpc.act(planner.sensed(now)), seed, steps)
-
-        def judo(seed: int) -> float:
-            return episode(peer, lambda now: peer.ask({"plan": None})["action"], seed, steps)
-
-        return {
-            "ours": [ours(seed) for seed in range(seeds)],
-            "judo": [judo(seed) for seed in range(seeds)],
-            "name": f"judo {peer.version} {case}",
-        }
-
-
-def return_rows(case: Case, returns: Mapping[str, Any]) -> list[Row]:
+def return_rows(case: Case, returns: Returns) -> list[Row]:
     """Means; as all rewards are negative, a ratio below 1 is the better return."""
-    ours, judo = float(np.mean(returns["ours"])), float(np.mean(returns["judo"]))
+    means = {name: float(np.mean(values)) for name, values in returns.items()}
+    ours = means.pop("ours")
     return [
-        Row(returns["name"], "return_mean", judo, "1"),
-        Row(f"{case}", "return_mean", ours, "1", returns["name"], ours / judo),
+        row
+        for name, judo in means.items()
+        for row in (
+            Row(f"{name}, {case}", "return_mean", judo, "1"),
+            Row(f"{case}", "return_mean", ours, "1", f"{name}, {case}", ours / judo),
+        )
     ]
 
 
 def measure(options: Options) -> dict[str, Any]:
     """Everything, as a result for disk."""
     result = about("simulator_mpc_judo")
-    rounds, seeds, steps = (6, 1, 5) if options.quick else (250, SEEDS, None)
+    rounds, seeds, steps = (6, 1, 5) if options.quick else (150, SEEDS, None)
     rows: list[Row] = []
     returns = {}
     for case in (Case(task, search) for task in REWARDS for search in SEARCHES):

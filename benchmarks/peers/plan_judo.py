@@ -1,6 +1,6 @@
 """Plans with Judo, and is the simulation and judge of its tasks; runs where judo-rai is installed.
 
-    python plan_judo.py PROBLEM, {"task": .., "search": .., "threads": ..} in JSON
+    python plan_judo.py PROBLEM, {"task": .., "search": .., "threads": .., "noise": ..} in JSON
 
 Answers one request a line, each in JSON and named after the method of ``Peer`` that answers it.
 """
@@ -47,10 +47,18 @@ class Threads:
 class Peer:
     """A controller of Judo beside the simulation of its task."""
 
-    def __init__(self, task: str, search: str, threads: int) -> None:
-        """Judo's own settings for the task; the meshes of its other tasks are not downloaded."""
+    def __init__(self, task: str, search: str, threads: int, noise: float | None = None) -> None:
+        """Judo's own settings for the task; the meshes of its other tasks are not downloaded.
+
+        Args:
+            task: Judo's name of it.
+            search: our name of the optimizer.
+            threads: that simulate.
+            noise: standard deviation, relative to half the action range, in place of Judo's.
+        """
         judo.tasks.base.download_and_extract_meshes = lambda **kwargs: None
         self.names, self.threads = (task, SEARCHES[search]), Threads(threads)
+        self.noise = noise
         self.reset(0)
 
     def reset(self, seed: int) -> dict[str, Any]:
@@ -59,7 +67,19 @@ class Peer:
         self.controller: Controller = make_controller(*self.names)
         self.controller.rollout_backend._rollout_obj = self.threads
         self.task = self.controller.task
+        if self.noise is not None:
+            self.use_noise(self.noise * float(self.task.actuator_ctrlrange[0, 1]))
         return self.where()
+
+    def use_noise(self, sigma: float) -> None:
+        """The same noise at every knot and in every plan."""
+        optimizer = self.controller.optimizer
+        optimizer.config.use_noise_ramp = False
+        if hasattr(optimizer, "sigma_max"):
+            optimizer.config.sigma_min = optimizer.config.sigma_max = sigma
+            optimizer.sigma[:] = sigma
+        else:
+            optimizer.config.sigma = sigma
 
     def where(self, _: Any = None) -> dict[str, Any]:
         """Where the simulation is."""
