@@ -62,10 +62,10 @@ class MjcfEnv(gym.Env[Observation, Any]):
             width: of the picture, pixels.
             height: of the picture, pixels.
         """
-        if isinstance(model, mujoco.MjModel):
-            self.model = copy.copy(model)
-        else:
+        if isinstance(model, str | Path):
             self.model = mujoco.MjModel.from_xml_path(str(model))
+        else:
+            self.model = copy.copy(model)
         self.data = mujoco.MjData(self.model)
         self.frame_skip, self.render_mode = frame_skip, render_mode
         self._observe, self._fields, self._reward = observe, fields, reward

@@ -88,7 +88,7 @@ def read_spec(source: Source) -> mujoco.MjSpec:
         FileNotFoundError: if it names a file that is not there.
         ValueError: with MuJoCo's own message and the file, if it is not MJCF or URDF.
     """
-    if isinstance(source, mujoco.MjSpec):
+    if not isinstance(source, str | Path):
         return source.copy()
     text = isinstance(source, str) and source.lstrip().startswith("<")
     if not text and not Path(source).is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -127,7 +128,7 @@ class Robot:
             ValueError: if the horizon or knots are not possible.
         """
         config = _config(optimizer) if isinstance(optimizer, str) else optimizer
-        with self.env() as env:
+        with closing(self.env()) as env:
             spec = env_spec(env)
         if knots is None:
             knots = min(max(3, round(horizon / 0.1) + 1), max(1, round(horizon / spec.dt)))
