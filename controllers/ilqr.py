@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import mujoco
 import numpy as np
@@ -212,6 +213,7 @@ class ILQR:
         self._sensed: Floats | None = None
         self._regularization, self._change = self.config.regularization, 1.0
 
+    @np.errstate(over="ignore", invalid="ignore")  # of simulations that diverge
     def act(self, sensed: Floats) -> Floats:
         """The first action ``[A]`` of the plan, improved from the physics state ``sensed[S]``.
 
@@ -225,7 +227,9 @@ class ILQR:
         policy = self._neutral(len(sensed)) if self._policy is None else _later(self._policy)
         nominal = self._follow(start, policy, np.zeros(1))
         if nominal.values[0] == -np.inf:  # where the last plan does not help, begin anew
-            nominal = self._follow(start, self._neutral(len(sensed)), np.zeros(1))
+            anew = self._neutral(len(sensed))
+            nominal = self._follow(start, anew, np.zeros(1))
+            policy = policy if nominal.values[0] == -np.inf else anew
         for _ in range(self.config.iterations):
             if nominal.values[0] == -np.inf:
                 break
@@ -254,15 +258,22 @@ class ILQR:
     ) -> tuple[Futures, Policy]:
         """One iteration: linearize, pass backward, search along the line, adapt."""
         physics, actions = nominal.physics[:, 0], nominal.actions[:, 0]
-        steps = self._linearizer.control_steps(physics[:-1], actions)
-        costs = self._costs(nominal, steps, self._linearizer.observations(physics))
-        limits = self._low - actions, self._high - actions
+        live = int(nominal.alive[:-1].sum())  # what comes after termination does not matter
+        steps = _first(self._linearizer.control_steps(physics[:-1], actions), live)
+        seen = _first(self._linearizer.observations(physics), live + 1)
+        feedforward, gains = np.zeros_like(actions), np.zeros((*actions.shape, seen.slope.shape[2]))
         try:
-            step = backward_pass(steps, costs, *limits, self._regularization)
+            feedforward[:live], gains[:live] = backward_pass(
+                steps,
+                self._costs(nominal, steps, seen),
+                (self._low - actions)[:live],
+                (self._high - actions)[:live],
+                self._regularization,
+            )
         except np.linalg.LinAlgError:  # too steep for the numbers, or not finite
             self._adapt(False)
             return nominal, policy
-        candidate = Policy(physics[:-1], actions, *step)
+        candidate = Policy(physics[:-1], actions, feedforward, gains)
         if (np.abs(candidate.feedforward) <= self.config.tolerance * (1 + np.abs(actions))).all():
             return nominal, candidate
         found = self._follow(start, candidate, self._step_sizes).best()
@@ -280,7 +291,6 @@ class ILQR:
         changed = self._regularization * self._change
         self._regularization = min(max(changed, cfg.regularization_min), cfg.regularization_max)
 
-    @np.errstate(over="ignore", invalid="ignore")  # of simulations that diverge
     def _follow(self, start: SimulatorState, policy: Policy, step_sizes: Floats) -> Futures:
         """The forward pass with K step sizes side by side."""
         simulations = self._simulations[len(step_sizes)]
@@ -319,22 +329,16 @@ class ILQR:
         return Futures(physics, actions, observations, alive, values)
 
     def _costs(self, nominal: Futures, steps: Linearization, seen: ObservationExpansion) -> Costs:
-        """Rewards and terminal value, negated, to second order along the nominal trajectory."""
-        observations, dim = nominal.observations[:, 0], nominal.observations.shape[-1]
-        inputs = [observations[:-1], nominal.actions[:, 0], observations[1:]]
+        """Rewards and terminal value, negated, to second order along the steps that were lived."""
+        live, dim, n = steps.h_x.shape
+        observations, actions = nominal.observations[: live + 1, 0], nominal.actions[:live, 0]
         slope, curvature = derivatives(
             lambda z: self._reward(z[..., :dim], z[..., dim:-dim], z[..., -dim:]),
-            np.concatenate(inputs, axis=1),
+            np.concatenate([observations[:-1], actions, observations[1:]], axis=1),
         )
-        alive = nominal.alive[:, 0]
         slope, curvature = _chain(slope, curvature, steps, seen)
-        costs = Costs(
-            -slope * alive[:-1, None],
-            convex(-curvature) * alive[:-1, None, None],
-            np.zeros(steps.f_x.shape[1]),
-            np.zeros(steps.f_x.shape[1:]),
-        )
-        if self.terminal_value is None or not alive[-1]:
+        costs = Costs(-slope, convex(-curvature), np.zeros(n), np.zeros((n, n)))
+        if self.terminal_value is None or not nominal.alive[-1, 0]:
             return costs
         (slope,), (curvature,) = derivatives(self.terminal_value, observations[-1:])
         outer = seen.slope[-1]
@@ -465,6 +469,14 @@ def solve_definite(matrix: Floats, right: Floats) -> Floats:
     if failed or not np.isfinite(x).all():
         raise np.linalg.LinAlgError(f"expected a positive definite matrix, got {matrix}")
     return x
+
+
+Parts = TypeVar("Parts", Linearization, ObservationExpansion)
+
+
+def _first(parts: Parts, count: int) -> Parts:
+    """The first ``count`` time steps."""
+    return replace(parts, **{name: values[:count] for name, values in vars(parts).items()})
 
 
 def _later(policy: Policy) -> Policy:

@@ -280,6 +280,42 @@ def test_nothing_is_earned_after_termination(cart: Task) -> None:
     assert controller.plan.value < -3.5
 
 
+def test_what_comes_after_termination_does_not_disturb_what_comes_before(cart: Task) -> None:
+    """Beyond 1 m rewards are not numbers; the plan that brakes lives, and braking is found."""
+
+    def ends(next_obs: Any) -> Any:
+        return abs(next_obs[..., 0]) > 1.0
+
+    def reward(obs: Any, action: Any, next_obs: Any) -> Any:
+        where = torch.where if isinstance(action, torch.Tensor) else np.where
+        return where(ends(obs), np.nan, 5.0 + quadratic(obs, action, next_obs))
+
+    controller = planner(replace(cart, reward=reward, terminated=ends), iterations=10)
+    controller.act(cart_at(cart, 0.95, 0.3))
+    assert controller.plan is not None
+    assert controller.plan.actions[0] < -0.5
+    assert (controller.predict().continues == 1).all()
+    assert controller.plan.value == pytest.approx(controller.predict().returns().item())
+
+
+def test_where_the_last_plan_diverges_it_begins_anew(cart: Task) -> None:
+    broken = [False]
+
+    def reward(obs: Any, action: Any, next_obs: Any) -> Any:
+        """While broken, only going without force has a value."""
+        where = torch.where if isinstance(action, torch.Tensor) else np.where
+        bad = (abs(action[..., 0]) > 1e-6) & broken[0]
+        return where(bad, np.nan, quadratic(obs, action, next_obs))
+
+    controller = planner(replace(cart, reward=reward))
+    controller.act(cart_at(cart, 0.5))
+    broken[0] = True
+    for _ in range(3):
+        assert abs(controller.act(cart_at(cart, 0.5, 0.1))) <= 1e-6
+        assert controller.plan is not None
+        assert controller.plan.value > -np.inf
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_cannot_be_valued_is_never_accepted(cart: Task, bad: float) -> None:
     """The best actions are beyond 0.25, where rewards are not numbers."""
