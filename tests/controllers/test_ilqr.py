@@ -14,7 +14,7 @@ import torch
 from scipy.optimize import minimize
 
 from mpc_robot.controllers import ILQR, ILQRConfig
-from mpc_robot.controllers.ilqr import Costs, backward_pass, box_qp, convex, derivatives
+from mpc_robot.controllers.ilqr import Costs, backward_pass
 from mpc_robot.dynamics.linearization import Linearization
 from mpc_robot.dynamics.simulator import Simulator
 from mpc_robot.envs import MjcfEnv, Task, env_spec, get_task, make_env, physics_state
@@ -80,33 +80,6 @@ def cost(actions: np.ndarray, x: np.ndarray) -> float:
 # The pieces.
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_box_qp_finds_the_minimum_that_another_solver_finds(seed: int) -> None:
-    rng, size = np.random.default_rng(seed), 1 + seed % 6
-    root = rng.normal(size=(size, size))
-    hessian, slope = root @ root.T + 0.1 * np.eye(size), 3 * rng.normal(size=size)
-    low, high = -rng.uniform(0, 1, size), rng.uniform(0, 1, size)
-    x, free = box_qp(hessian, slope, low, high)
-    found = minimize(
-        lambda y: y @ hessian @ y / 2 + slope @ y,
-        np.zeros(size),
-        jac=lambda y: hessian @ y + slope,
-        bounds=list(zip(low, high, strict=True)),
-        options={"ftol": 1e-15, "gtol": 1e-12},
-    )
-    np.testing.assert_allclose(x, found.x, atol=1e-5)
-    gradient = hessian @ x + slope
-    np.testing.assert_allclose(gradient[free], 0.0, atol=1e-6)
-    assert (gradient[~free & (x == low)] > 0).all()
-    assert (gradient[~free & (x == high)] < 0).all()
-    assert ((x == low) | (x == high))[~free].all()
-
-
-def test_box_qp_refuses_what_has_no_minimum() -> None:
-    with pytest.raises(np.linalg.LinAlgError, match="positive definite"):
-        box_qp(-np.eye(2), np.ones(2), -np.ones(2), np.ones(2))
-
-
 def test_backward_pass_is_the_riccati_recursion() -> None:
     """The reward is of the next state: x' = A x + B u costs x''Q x' + u'R u."""
     rng, horizon, n, m = np.random.default_rng(0), 12, 4, 2
@@ -137,43 +110,6 @@ def test_no_feedback_on_an_action_at_its_limit() -> None:
     )
     np.testing.assert_array_equal(k, [[-0.1]])
     np.testing.assert_array_equal(gains, 0.0)
-
-
-@pytest.mark.parametrize("name", ["CartpoleSwingup-v0", "Pusher-v5", "InvertedDoublePendulum-v5"])
-def test_derivatives_of_rewards_are_those_of_autograd_one_by_one(name: str) -> None:
-    task = get_task(name)
-    env = make_env(task)
-    spec, rng = env_spec(env), np.random.default_rng(0)
-    dim = spec.observation_dim
-    at = rng.normal(size=(3, 2 * dim + spec.action_dim))
-
-    def reward(z: torch.Tensor) -> torch.Tensor:
-        return task.reward(z[..., :dim], z[..., dim:-dim], z[..., -dim:])
-
-    slope, curvature = derivatives(reward, at)
-    for point, gradient, hessian in zip(torch.from_numpy(at), slope, curvature, strict=True):
-        expected = torch.autograd.functional.jacobian(reward, point)
-        torch.testing.assert_close(torch.from_numpy(gradient), expected)
-        expected = torch.autograd.functional.hessian(reward, point)
-        torch.testing.assert_close(torch.from_numpy(hessian), expected)
-
-
-def test_derivatives_that_do_not_exist_or_depend_on_nothing_are_zero() -> None:
-    slope, curvature = derivatives(lambda z: (z**2).sum(-1) ** 0.5, np.zeros((1, 2)))
-    assert np.isfinite(slope).all() and np.isfinite(curvature).all()
-    slope, curvature = derivatives(lambda z: torch.ones(z.shape[:-1]), np.ones((2, 3)))
-    assert not slope.any() and not curvature.any()
-    slope, curvature = derivatives(lambda z: 2 * z[..., 0], np.ones((2, 3)))
-    np.testing.assert_array_equal(slope, [[2, 0, 0]] * 2)
-    assert not curvature.any()
-
-
-def test_convex_drops_what_bends_down_and_keeps_the_rest() -> None:
-    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))
-    given = turn @ np.diag([-3.0, -1e-3, 2.0, 5.0]) @ turn.T
-    np.testing.assert_allclose(
-        convex(given), turn @ np.diag([0.0, 0.0, 2.0, 5.0]) @ turn.T, atol=1e-12
-    )
 
 
 # The whole.
