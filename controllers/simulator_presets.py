@@ -2,18 +2,75 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mpc_robot.controllers.icem import ICEMConfig
 from mpc_robot.controllers.simulator_planner import PlannerConfig
+from mpc_robot.controllers.terminal import Upright
+from mpc_robot.dynamics.simulator import Physics
+from mpc_robot.envs.servo import Servo
 
-_CARTPOLE = PlannerConfig(ICEMConfig(num_samples=32), horizon=1.0)
-_REACHER = PlannerConfig(ICEMConfig(num_samples=64, initial_std=0.3, noise_beta=1.0), horizon=0.3)
+_CARTPOLE = PlannerConfig(ICEMConfig(num_samples=32), horizon=1.2)
+_REACHER = PlannerConfig(ICEMConfig(num_samples=64, initial_std=0.3, noise_beta=1.0), horizon=0.4)
+# Running is a matter of full torque this way and that: wide noise without colour. A cheetah on its
+# back is not terminated, but stays there: leaning is what must cost.
+_HALF_CHEETAH = PlannerConfig(
+    ICEMConfig(num_samples=80, initial_std=0.8, noise_beta=0.25),
+    horizon=0.8,
+    terminal_value=Upright(lean=10.0, lean_ahead=0.1, angle_rate=11),
+)
+# Without servos, no candidate outlives the horizon; without a speed limit, it leans into a fall.
+_HOPPER = PlannerConfig(
+    ICEMConfig(num_samples=80, num_elites=8, initial_std=0.08, noise_beta=1.0),
+    horizon=0.8,
+    knots=10,
+    interpolation="linear",
+    replan_every=2,
+    physics=Physics(0.004, "Euler"),
+    servo=Servo(stiffness=4.0, damping=0.1),
+    speed_limit=1.8,
+    terminal_value=Upright(
+        alive=300.0,
+        lean=250.0,
+        lean_ahead=0.2,
+        crouch=300.0,
+        height=1.1,
+        fall_ahead=0.1,
+        angle_rate=8,
+        z_rate=7,
+    ),
+)
+_WALKER2D = PlannerConfig(
+    ICEMConfig(num_samples=80, num_elites=8, initial_std=0.3, noise_beta=1.0),
+    horizon=0.8,
+    knots=10,
+    interpolation="linear",
+    replan_every=2,
+    physics=Physics(0.004, "Euler"),
+    servo=Servo(stiffness=2.0, damping=0.05),
+    terminal_value=Upright(alive=300.0, lean=10.0, lean_ahead=0.1, angle_rate=11),
+)
+_SWIMMER = PlannerConfig(ICEMConfig(num_samples=60, noise_beta=2.0), horizon=2.0)
 
 PRESETS: dict[str, PlannerConfig] = {
     "CartpoleSwingup-v0": _CARTPOLE,
     "CartpoleBalance-v0": _CARTPOLE,
     "ReacherTwoLink-v0": _REACHER,
     "Reacher-v5": _REACHER,
+    "HalfCheetah-v5": _HALF_CHEETAH,
+    "Hopper-v5": _HOPPER,
+    "Walker2d-v5": _WALKER2D,
+    "Swimmer-v5": _SWIMMER,
 }
+TENFOLD: dict[str, PlannerConfig] = {
+    "HalfCheetah-v5": replace(
+        _HALF_CHEETAH,
+        optimizer=ICEMConfig(400, 5, 20, initial_std=0.8, noise_beta=0.25),
+        horizon=1.0,
+    ),
+    "CartpoleSwingup-v0": replace(_CARTPOLE, optimizer=ICEMConfig(320)),
+}
+"""The same planners with about ten times as many physics steps."""
 
 
 def simulator_preset(task: str) -> PlannerConfig:
