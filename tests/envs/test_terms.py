@@ -193,6 +193,10 @@ TERMS: dict[str, tuple[Term, Floats]] = {
             )
         ),
     ),
+    "shaped": (
+        (3.0 * joint_position()).sin().clip(-0.5, 0.7).mean() + joint_velocity("elbow").sum(),
+        expected(lambda d: np.clip(np.sin(3 * d.qpos[7:]), -0.5, 0.7).mean() + d.qvel[7]),
+    ),
     "comparison": (
         (height("torso") < 0.5) & (height("tip") > 0.1) | (upright("torso") < 0.1),
         expected(
