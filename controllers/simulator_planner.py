@@ -15,7 +15,7 @@ from mpc_robot.controllers.mpc import MPC
 from mpc_robot.controllers.optimizers import OptimizerConfig, make_optimizer
 from mpc_robot.controllers.parameterization import Interpolation, spline_for
 from mpc_robot.controllers.risk import Risk, mean
-from mpc_robot.controllers.terminal import Upright
+from mpc_robot.controllers.terminal import CostToGo, Upright
 from mpc_robot.dynamics.randomization import Randomization
 from mpc_robot.dynamics.simulator import Physics, Simulator
 from mpc_robot.envs import Servo, Task, env_spec, make_env
@@ -50,7 +50,7 @@ class PlannerConfig:
     physics: Physics = field(default_factory=Physics)
     servo: Servo | None = None
     speed_limit: float | None = None
-    terminal_value: Upright | None = None
+    terminal_value: Upright | CostToGo | None = None
 
     def __post_init__(self) -> None:
         """Raises: ValueError: if a setting makes no sense."""
@@ -90,11 +90,15 @@ def simulator_planner(
     planned_for = acted_on
     if config.speed_limit is not None:
         planned_for = _limited(acted_on, config.speed_limit, spec.dt)
-    return MPC(
+    simulator, worth = (
         Simulator(planned_for, threads, randomize, config.physics),
+        config.terminal_value,
+    )
+    return MPC(
+        simulator,
         make_optimizer(spline, config.optimizer),
         config.discount,
-        config.terminal_value,
+        worth.value(simulator, spec) if isinstance(worth, CostToGo) else worth,
         risk=risk,
         replan_every=config.replan_every,
     )

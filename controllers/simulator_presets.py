@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mpc_robot.controllers.icem import ICEMConfig
 from mpc_robot.controllers.simulator_planner import PlannerConfig
-from mpc_robot.controllers.terminal import Upright
+from mpc_robot.controllers.terminal import CostToGo, Upright
 from mpc_robot.dynamics.simulator import Physics
 from mpc_robot.envs.servo import Servo
 
@@ -52,6 +52,19 @@ _WALKER2D = PlannerConfig(
 )
 _SWIMMER = PlannerConfig(ICEMConfig(num_samples=60, noise_beta=2.0), horizon=2.0)
 
+# The reward for staying up does not say that the cart runs out of rail: the cost-to-go does.
+_INVERTED_PENDULUM = PlannerConfig(
+    ICEMConfig(num_samples=40, noise_beta=0.0, initial_std=0.3),
+    horizon=0.3,
+    terminal_value=CostToGo((1.0, 10.0, 0.1, 1.0), (1.0,), scale=0.1, alive=100.0),
+)
+# So unstable that only a short plan can be found by sampling, and only with small noise.
+_INVERTED_DOUBLE_PENDULUM = PlannerConfig(
+    ICEMConfig(num_samples=60, iterations=4, initial_std=0.2, noise_beta=0.0),
+    horizon=0.2,
+    terminal_value=CostToGo((1.0, 10.0, 10.0, 0.1, 1.0, 1.0), (1.0,), scale=0.1, alive=100.0),
+)
+
 PRESETS: dict[str, PlannerConfig] = {
     "CartpoleSwingup-v0": _CARTPOLE,
     "CartpoleBalance-v0": _CARTPOLE,
@@ -61,6 +74,8 @@ PRESETS: dict[str, PlannerConfig] = {
     "Hopper-v5": _HOPPER,
     "Walker2d-v5": _WALKER2D,
     "Swimmer-v5": _SWIMMER,
+    "InvertedPendulum-v5": _INVERTED_PENDULUM,
+    "InvertedDoublePendulum-v5": _INVERTED_DOUBLE_PENDULUM,
 }
 TENFOLD: dict[str, PlannerConfig] = {
     "HalfCheetah-v5": replace(

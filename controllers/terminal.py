@@ -1,10 +1,15 @@
-"""What it is worth to end a plan in a posture from which one can go on."""
+"""What it is worth to end a plan where one can go on from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from mpc_robot.controllers.lqr import LQR
+from mpc_robot.controllers.mpc import TerminalValue
+from mpc_robot.dynamics.simulator import Simulator
+from mpc_robot.envs.base import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -45,3 +50,29 @@ class Upright:
         fall = self.fall_ahead * observations[..., self.z_rate].clamp(max=0.0)
         crouch = (self.height - observations[..., self.z] - fall).clamp(min=0.0)
         return self.alive - self.lean * lean**2 - self.crouch * crouch**2
+
+
+@dataclass(frozen=True)
+class CostToGo:
+    """A terminal value for a robot that should hold a set point: what LQR would pay from there on.
+
+    Attributes:
+        state_cost: per squared deviation of each entry of qpos (m, rad) and qvel ``[n]``.
+        action_cost: per squared action ``[A]``.
+        scale: return that a unit of LQR's cost is worth.
+        alive: worth of not having terminated.
+    """
+
+    state_cost: tuple[float, ...]
+    action_cost: tuple[float, ...]
+    scale: float = 1.0
+    alive: float = 0.0
+
+    def value(self, simulator: Simulator, spec: EnvSpec) -> TerminalValue:
+        """The value of last observations, about the model at rest as it loads.
+
+        Raises:
+            ValueError: if LQR cannot hold it there; see :class:`LQR`.
+        """
+        lqr = LQR(simulator, spec, self.state_cost, self.action_cost)
+        return lambda observations: self.alive + self.scale * lqr.value(observations)

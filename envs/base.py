@@ -13,8 +13,12 @@ import numpy.typing as npt
 
 from mpc_robot.envs.arrays import Array
 from mpc_robot.envs.servo import Servo
+from mpc_robot.errors import require
 
 Observation = npt.NDArray[np.float64]
+UNIT = 1e-3
+"""Within what the length of a quaternion must be 1."""
+_PARTS = ("qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat", "userdata")
 
 
 class RewardFn(Protocol):
@@ -142,6 +146,8 @@ def physics_state(env: gym.Env[Any, Any]) -> npt.NDArray[np.float64]:
     """The full MuJoCo integration state of an environment, ``[S]`` (``mjSTATE_INTEGRATION``).
 
     It holds time, qpos, qvel, act, warm start, controls, applied forces, mocap and userdata.
+    Quaternions that are not of unit length, as after a reset of Gymnasium's Ant, are made so:
+    they are what MuJoCo takes them for.
 
     Raises:
         TypeError: if the environment is not simulated by MuJoCo.
@@ -152,6 +158,46 @@ def physics_state(env: gym.Env[Any, Any]) -> npt.NDArray[np.float64]:
     full = mujoco.mjtState.mjSTATE_INTEGRATION
     state = np.empty(mujoco.mj_stateSize(base.model, full))
     mujoco.mj_getState(base.model, base.data, state, full)
+    for _, start in _quaternions(base.model):
+        length = np.linalg.norm(state[start : start + 4])
+        if abs(length - 1.0) > UNIT:
+            state[start : start + 4] /= length
+    return state
+
+
+def sensed_state(
+    model: mujoco.MjModel,
+    qpos: npt.ArrayLike,
+    qvel: npt.ArrayLike,
+    *,
+    time: float = 0.0,
+    **others: npt.ArrayLike,
+) -> npt.NDArray[np.float64]:
+    """The integration state ``[S]`` of what a robot senses or an estimator supplies.
+
+    Args:
+        model: the robot's model.
+        qpos: positions ``[nq]``, m, rad and unit quaternions, in the model's order.
+        qvel: velocities ``[nv]``, m/s and rad/s.
+        time: s.
+        others: any of ``act``, ``ctrl`` (the command in force), ``mocap_pos``, ``mocap_quat`` and
+            ``userdata``, of the shapes of MjData; what is not given is as the model loads.
+
+    Raises:
+        ValueError: if a part has the wrong name or shape, is not finite, or is a quaternion that is
+            not of unit length.
+    """
+    data = mujoco.MjData(model)
+    data.time = time
+    for name, given in {"qpos": qpos, "qvel": qvel, **others}.items():
+        require(name in _PARTS, "state", f"parts {', '.join(_PARTS)}", name)
+        part, value = getattr(data, name), np.asarray(given, dtype=np.float64)
+        require(value.shape == part.shape, name, f"shape {part.shape}", value.shape)
+        part[:] = value
+    full = mujoco.mjtState.mjSTATE_INTEGRATION
+    state = np.empty(mujoco.mj_stateSize(model, full))
+    mujoco.mj_getState(model, data, state, full)
+    check_physics_state(model, state)
     return state
 
 
@@ -173,7 +219,7 @@ def check_physics_state(model: mujoco.MjModel, state: npt.NDArray[np.float64]) -
         raise ValueError(f"state[{bad[0]}]: expected a finite number, got {state[bad[0]]}")
     for name, start in _quaternions(model):
         length = np.linalg.norm(state[start : start + 4])
-        if abs(length - 1.0) > 1e-3:
+        if abs(length - 1.0) > UNIT:
             raise ValueError(
                 f"state[{start}:{start + 4}], quaternion of {name}: expected length 1, "
                 f"got {length:.4g}"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mpc_robot.dynamics.base import Sensed, Trajectories, Transition
 from mpc_robot.dynamics.randomization import Randomization, draw_variants
-from mpc_robot.envs.base import Task
+from mpc_robot.envs.base import Task, check_physics_state
 from mpc_robot.envs.registry import make_env
 from mpc_robot.envs.rewards import never
 from mpc_robot.envs.servo import ServoLaw
@@ -146,9 +146,7 @@ class Simulator:
         Raises:
             ValueError: if it is no integration state of this model.
         """
-        size = mujoco.mj_stateSize(self.model, INTEGRATION)
-        if sensed.shape != (size,):
-            raise ValueError(f"sensed: expected a physics state ({size},), got {sensed.shape}")
+        check_physics_state(self.model, sensed)
         mujoco.mj_setState(self.model, self._data, sensed, INTEGRATION)
         mujoco.mj_forward(self.model, self._data)
         observation = self._observe(read_fields(self._data, self.task.fields))

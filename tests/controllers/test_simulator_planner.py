@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from mpc_robot.controllers import MPC, ICEMConfig
+from mpc_robot.controllers import LQR, MPC, ICEMConfig
 from mpc_robot.controllers.risk import worst
 from mpc_robot.controllers.simulator_planner import PlannerConfig, simulator_planner
 from mpc_robot.controllers.simulator_presets import PRESETS, simulator_preset
-from mpc_robot.controllers.terminal import Upright
+from mpc_robot.controllers.terminal import CostToGo, Upright
 from mpc_robot.dynamics.randomization import Randomization
 from mpc_robot.dynamics.simulator import Physics, Simulator
-from mpc_robot.envs import TASKS, Servo, get_task, make_env, physics_state
+from mpc_robot.envs import TASKS, Servo, env_spec, get_task, make_env, physics_state
 
 HOPPER = get_task("Hopper-v5")
 
@@ -107,3 +107,27 @@ def test_upright_is_worth_more_than_leaning_crouching_and_falling() -> None:
     observations = torch.tensor(list(cases), dtype=torch.float64)
     np.testing.assert_allclose(worth(observations), list(cases.values()))
     np.testing.assert_allclose(worth(observations.expand(2, 6, 4))[1], list(cases.values()))
+
+
+def test_cost_to_go_is_what_lqr_pays_from_there_on() -> None:
+    """Against the closed loop itself, followed until it is at rest."""
+    task = get_task("InvertedPendulum-v5")
+    env = make_env(task)
+    spec, q, r = env_spec(env), (1.0, 10.0, 0.1, 1.0), (1.0,)
+    simulator = Simulator(task, threads=1)
+    lqr = LQR(simulator, spec, q, r)
+    env.reset(seed=0)
+    start = physics_state(env)
+    start[1:5] = lqr.set_point[1:5] + np.array([0.02, -0.01, 0.0, 0.0])
+    state, paid = simulator.start(start, 1), 0.0
+    first = torch.from_numpy(state.observation)
+    for _ in range(300):
+        away = state.physics[0, 1:5] - lqr.set_point[1:5]
+        action = lqr.act(state.physics[0])
+        paid += float(
+            away @ (np.array(q) * away) + r[0] * (action - lqr.action) @ (action - lqr.action)
+        )
+        state = simulator.step(state, torch.from_numpy(action[None]), torch.Generator()).state
+    value = CostToGo(q, r, scale=0.5, alive=7.0).value(simulator, spec)
+    assert value(first).item() == pytest.approx(7.0 - 0.5 * paid, rel=1e-3)
+    assert paid > 0.01

@@ -249,7 +249,7 @@ def test_actions_of_a_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_an_observation_is_no_physics_state() -> None:
-    with pytest.raises(ValueError, match=r"physics state \(28,\), got \(5,\)"):
+    with pytest.raises(ValueError, match=r"state: expected shape \(28,\).* got \(5,\)"):
         Simulator(get_task("CartpoleBalance-v0")).start(np.zeros(5), 1)
 
 
@@ -275,3 +275,13 @@ def test_a_coarser_physics_is_nearly_the_same_and_converges_to_it() -> None:
 def test_a_timestep_must_divide_the_control_period(timestep: float) -> None:
     with pytest.raises(ValueError, match=r"timestep: expected a whole part .* 0\.008 s"):
         Simulator(get_task("Hopper-v5"), physics=Physics(timestep))
+
+
+def test_a_quaternion_that_is_none_is_refused_before_a_plan() -> None:
+    task = get_task("Ant-v5")
+    env = make_env(task)
+    env.reset(seed=0)
+    state = physics_state(env)
+    state[1 + 3] += 0.5
+    with pytest.raises(ValueError, match="quaternion"):
+        Simulator(task).start(state, 1)

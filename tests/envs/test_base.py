@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mujoco
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mpc_robot.envs.base import check_physics_state
+from mpc_robot.envs import get_task, make_env, physics_state
+from mpc_robot.envs.base import check_physics_state, sensed_state
 
 FULL = mujoco.mjtState.mjSTATE_INTEGRATION
 MODEL = mujoco.MjModel.from_xml_string("""
@@ -75,3 +78,47 @@ def test_a_state_of_another_size_or_not_finite_is_refused() -> None:
     state[3] = np.inf
     with pytest.raises(ValueError, match=r"state\[3\]: expected a finite number, got inf"):
         check_physics_state(MODEL, state)
+
+
+def test_what_a_robot_senses_is_put_where_mujoco_has_it() -> None:
+    data = random_data()
+    names = ("act", "ctrl", "mocap_pos", "mocap_quat", "userdata")
+    others = {name: np.array(getattr(data, name)) for name in names}
+    state = sensed_state(MODEL, data.qpos, data.qvel, time=1.5, **others)
+    twin = mujoco.MjData(MODEL)
+    mujoco.mj_setState(MODEL, twin, state, FULL)
+    assert twin.time == 1.5
+    for name in ("qpos", "qvel", *names):
+        np.testing.assert_array_equal(getattr(twin, name), getattr(data, name))
+    bare = sensed_state(MODEL, data.qpos, data.qvel)
+    mujoco.mj_setState(MODEL, twin, bare, FULL)
+    np.testing.assert_array_equal(twin.mocap_pos, mujoco.MjData(MODEL).mocap_pos)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"qvel": np.zeros(3)}, r"qvel: expected shape \(10,\), got \(3,\)"),
+        ({"act": [np.nan]}, "expected a finite number, got nan"),
+        ({"mocap_quat": np.ones((2, 4))}, "body 'goal': expected length 1, got 2"),
+        ({"speed": 1.0}, "state: expected parts qpos, .* got 'speed'"),
+    ],
+)
+def test_what_no_robot_senses_is_refused(parts: dict[str, Any], message: str) -> None:
+    data = mujoco.MjData(MODEL)
+    with pytest.raises(ValueError, match=message):
+        sensed_state(MODEL, **{"qpos": data.qpos, "qvel": data.qvel, **parts})
+
+
+def test_an_environment_that_begins_with_no_rotation_is_taken_as_mujoco_takes_it() -> None:
+    env = make_env(get_task("Ant-v5"))
+    env.reset(seed=0)
+    base: Any = env.unwrapped
+    assert abs(np.linalg.norm(base.data.qpos[3:7]) - 1) > 1e-3
+    state = physics_state(env)
+    check_physics_state(base.model, state)
+    twin = mujoco.MjData(base.model)
+    mujoco.mj_setState(base.model, twin, state, FULL)
+    mujoco.mj_forward(base.model, twin)
+    mujoco.mj_forward(base.model, base.data)
+    np.testing.assert_allclose(twin.xpos, base.data.xpos, atol=1e-12)

@@ -68,3 +68,11 @@ def test_an_example_can_be_repeated() -> None:
     first, again, other = (example("two_link_arm").main(0.2, seed).actions for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_a_robust_plan_keeps_the_sled_on_the_table_that_a_nominal_one_falls_off() -> None:
+    sled = example("sled")
+    trusted, doubted = (sled.slide(planner, 1.5, 0.3) for planner in ("nominal", "cvar"))
+    assert trusted.terminated and not doubted.terminated
+    assert doubted.observations[-1, 0] > 0.3  # it does set off
+    assert not sled.slide("nominal", 1.0, 0.6).terminated
