@@ -324,7 +324,7 @@ def return_rows(case: Case, returns: Returns) -> list[Row]:
 
 def measure(options: Options) -> dict[str, Any]:
     """Everything, as a result for disk."""
-    result = about("simulator_mpc_judo")
+    result = about("simulator_mpc")
     rounds, seeds, steps = (6, 1, 5) if options.quick else (150, SEEDS, None)
     rows: list[Row] = []
     returns = {}
