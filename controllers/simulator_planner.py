@@ -20,6 +20,7 @@ from mpc_robot.dynamics.randomization import Randomization
 from mpc_robot.dynamics.simulator import Physics, Simulator
 from mpc_robot.envs import Servo, Task, env_spec, make_env
 from mpc_robot.envs.arrays import Array, namespace
+from mpc_robot.envs.base import RewardFn
 from mpc_robot.errors import require
 
 
@@ -106,9 +107,9 @@ def simulator_planner(
 
 def _limited(task: Task, limit: float, dt: float) -> Task:
     """The task without what velocity beyond the limit, m/s, earns."""
-    earned = task.reward
-    if earned is None:
+    if task.reward is None:
         raise ValueError(f"speed_limit: expected a task with a known reward, got {task.name}")
+    earned: RewardFn = task.reward
 
     def reward(obs: Array, action: Array, next_obs: Array) -> Array:
         velocity = (next_obs[..., 0] - obs[..., 0]) / dt

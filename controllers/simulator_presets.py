@@ -12,12 +12,12 @@ from mpc_robot.envs.servo import Servo
 
 _CARTPOLE = PlannerConfig(ICEMConfig(num_samples=32), horizon=1.2)
 _REACHER = PlannerConfig(ICEMConfig(num_samples=64, initial_std=0.3, noise_beta=1.0), horizon=0.4)
-# Running is a matter of full torque this way and that: wide noise without colour. A cheetah on its
+# Running is a matter of full torque this way and that: noise almost without colour. A cheetah on its
 # back is not terminated, but stays there: leaning is what must cost.
 _HALF_CHEETAH = PlannerConfig(
-    ICEMConfig(num_samples=80, initial_std=0.8, noise_beta=0.25),
+    ICEMConfig(num_samples=80, num_elites=6, initial_std=0.4, noise_beta=0.25),
     horizon=0.8,
-    terminal_value=Upright(lean=10.0, lean_ahead=0.1, angle_rate=11),
+    terminal_value=Upright(lean=3.0, lean_ahead=0.1, angle_rate=11),
 )
 # Without servos, no candidate outlives the horizon; without a speed limit, it leans into a fall.
 _HOPPER = PlannerConfig(
@@ -50,7 +50,14 @@ _WALKER2D = PlannerConfig(
     servo=Servo(stiffness=2.0, damping=0.05),
     terminal_value=Upright(alive=300.0, lean=10.0, lean_ahead=0.1, angle_rate=11),
 )
-_SWIMMER = PlannerConfig(ICEMConfig(num_samples=60, noise_beta=2.0), horizon=2.0)
+# A stroke takes seconds: look far ahead, coarsely.
+_SWIMMER = PlannerConfig(
+    ICEMConfig(num_samples=60),
+    horizon=5.0,
+    knots=30,
+    interpolation="linear",
+    physics=Physics(0.02, "Euler"),
+)
 
 # The reward for staying up does not say that the cart runs out of rail: the cost-to-go does.
 _INVERTED_PENDULUM = PlannerConfig(
@@ -80,8 +87,9 @@ PRESETS: dict[str, PlannerConfig] = {
 TENFOLD: dict[str, PlannerConfig] = {
     "HalfCheetah-v5": replace(
         _HALF_CHEETAH,
-        optimizer=ICEMConfig(400, 5, 20, initial_std=0.8, noise_beta=0.25),
+        optimizer=ICEMConfig(500, 5, 10, initial_std=0.5, noise_beta=0.25),
         horizon=1.0,
+        terminal_value=Upright(lean=1.0, lean_ahead=0.1, angle_rate=11),
     ),
     "CartpoleSwingup-v0": replace(_CARTPOLE, optimizer=ICEMConfig(320)),
 }

@@ -116,7 +116,7 @@ def draw_variants(model: mujoco.MjModel, config: Randomization | None) -> Varian
     randomised[0] = not config.nominal
 
     def factors(within: Range, size: int) -> Floats:
-        drawn = np.exp(rng.uniform(*np.log(within), (num, size)))
+        drawn = np.exp(rng.uniform(math.log(within[0]), math.log(within[1]), (num, size)))
         return np.where(randomised[:, None], drawn, 1.0)
 
     mass = factors(config.mass, model.nbody)

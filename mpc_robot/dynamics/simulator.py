@@ -243,7 +243,8 @@ class Simulator:
         """
         delay = self.variants.delay[np.arange(num) % len(self.variants), None]
         arrived = (np.arange(horizon * self.frame_skip) - delay) // self.frame_skip + 1
-        return np.maximum(arrived, 0).reshape(num, horizon, self.frame_skip)
+        latest: npt.NDArray[np.int64] = np.maximum(arrived, 0)
+        return latest.reshape(num, horizon, self.frame_skip)
 
     def _room(self, num: int, horizon: int) -> dict[str, Floats]:
         """Room for the task's fields after each control step ``[H, B, ...]``, used again."""
