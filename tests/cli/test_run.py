@@ -21,7 +21,7 @@ from mpc_robot.training.video import RenderingUnavailable, renderable_env
 
 GOOD, FAILED, WRONG_WORDS = 0, 1, 2
 RUN = ["run", "--task", "CartpoleBalance-v0", "--steps", "3"]
-FEW = ["--config.num-samples", "4", "--config.num-elites", "2", "--horizon", "0.1"]
+FEW = ["--controller", "icem", "--config.num-samples", "4", "--config.num-elites", "2"]
 LEARN = ["train", "--agent", "pets", "--task", "InvertedPendulum-v5", "--steps", "1"]
 LEARN += ["--config.warmup-steps", "100000", "--eval-episodes", "1"]
 
