@@ -77,6 +77,7 @@ CASES = {
     "InvertedPendulum-v5": _preset("InvertedPendulum-v5", 1_000),
     "InvertedDoublePendulum-v5": _preset("InvertedDoublePendulum-v5", 9_300),
     "Reacher-v5": _preset("Reacher-v5", -3.7, 20),
+    "Reacher-v5-ilqr": Case("Reacher-v5", ILQRConfig(0.5, iterations=2, step_sizes=8), -3.7, 20),
     "CartpoleSwingup-v0": _preset("CartpoleSwingup-v0"),
     "CartpoleSwingup-v0-tenfold": Case("CartpoleSwingup-v0", TENFOLD["CartpoleSwingup-v0"]),
     "CartpoleSwingup-v0-ilqr": Case("CartpoleSwingup-v0", ILQRConfig(horizon=1.2)),
@@ -193,8 +194,8 @@ def play(
 
 def compare(
     tasks: tuple[str, ...] = tuple(sorted({case.task for case in CASES.values()})),
-    candidates: int = 240,
-    steps: int = 200,
+    candidates: int = 120,
+    steps: int = 100,
     threads: int = 0,
 ) -> None:
     """The first steps of an episode by every optimizer, all with the task's preset otherwise."""

@@ -11,9 +11,11 @@ from mpc_robot.dynamics.simulator import Physics
 from mpc_robot.envs.servo import Servo
 
 _CARTPOLE = PlannerConfig(ICEMConfig(num_samples=32), horizon=1.2)
-_REACHER = PlannerConfig(ICEMConfig(num_samples=64, initial_std=0.3, noise_beta=1.0), horizon=0.4)
-# Running is a matter of full torque this way and that: noise almost without colour. A cheetah on its
-# back is not terminated, but stays there: leaning is what must cost.
+_REACHER = PlannerConfig(
+    ICEMConfig(num_samples=120, iterations=4, initial_std=0.3, noise_beta=1.0), horizon=0.4
+)
+# Running is full torque this way and that: noise almost without colour. A cheetah on its back is
+# not terminated, but stays there: leaning is what must cost.
 _HALF_CHEETAH = PlannerConfig(
     ICEMConfig(num_samples=80, num_elites=6, initial_std=0.4, noise_beta=0.25),
     horizon=0.8,
@@ -87,7 +89,7 @@ PRESETS: dict[str, PlannerConfig] = {
 TENFOLD: dict[str, PlannerConfig] = {
     "HalfCheetah-v5": replace(
         _HALF_CHEETAH,
-        optimizer=ICEMConfig(500, 5, 10, initial_std=0.5, noise_beta=0.25),
+        optimizer=ICEMConfig(450, 5, 8, 1.1, initial_std=0.4, noise_beta=0.25),
         horizon=1.0,
         terminal_value=Upright(lean=1.0, lean_ahead=0.1, angle_rate=11),
     ),

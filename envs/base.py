@@ -228,6 +228,8 @@ def check_physics_state(model: mujoco.MjModel, state: npt.NDArray[np.float64]) -
 
 def _quaternions(model: mujoco.MjModel) -> Iterator[tuple[str, int]]:
     """Each quaternion of an integration state: whose it is, and where it starts."""
+    if model.nq == model.nv and model.nmocap == 0:
+        return
     full, state = mujoco.mjtState.mjSTATE_INTEGRATION, mujoco.mjtState
     offset = {
         part: mujoco.mj_stateSize(model, int(full) & (int(part) - 1))  # all that come before it

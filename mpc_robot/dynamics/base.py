@@ -49,6 +49,8 @@ class Trajectories:
         The step that terminates still earns its reward, as in the environment.
         """
         horizon = self.rewards.shape[-1]
+        if discount == 1.0 and bool((self.continues == 1.0).all()):  # so it is most of the time
+            return self.rewards.sum(dim=-1)
         survived = torch.cumprod(self.continues, dim=-1)[..., :-1]
         alive = torch.cat([torch.ones_like(self.rewards[..., :1]), survived], dim=-1)
         weights = discount ** torch.arange(

@@ -27,6 +27,7 @@ Floats = npt.NDArray[np.float64]
 Integrator = Literal["Euler", "RK4", "implicit", "implicitfast"]
 Flags = npt.NDArray[np.bool_]
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+TIME = int(mujoco.mjtState.mjSTATE_TIME)
 BEFORE_CONTROL = int(mujoco.mjtState.mjSTATE_CTRL) - 1  # what comes before it in the state
 
 
@@ -133,7 +134,7 @@ class Simulator:
         self.diverged, self.physics_steps = 0, 0
         self._data = mujoco.MjData(self.model)
         self._batches: dict[int, Batch] = {}
-        self._rooms: dict[tuple[int, int], dict[str, Floats]] = {}
+        self._rooms: dict[tuple[int, int], dict[str | int, Floats]] = {}
 
     @property
     def observes(self) -> Sensed:
@@ -201,23 +202,56 @@ class Simulator:
         """Fields ``[B, H, ...]`` after each action, commands ``[B, H, A]``, if sound ``[B, H]``."""
         (num, horizon, _), batch = action.shape, self._batch(len(start))
         batch.state[:], batch.warning[:] = start, 0
-        room, late = self._room(num, horizon), self._late(num, horizon)
         first = mujoco.mj_stateSize(self.model, BEFORE_CONTROL)
         held = start[:, None, first : first + self.model.nu]
-        commands = np.concatenate([held, action], axis=1)
-        sound, alive = np.empty((horizon, num), dtype=bool), np.ones(num, dtype=bool)
-        failed, row = np.zeros(num, dtype=bool), np.arange(num)[:, None]
+        commands, late = np.concatenate([held, action], axis=1), self._late(num, horizon)
+        at_once = self._servo is None and self._terminated is never
+        simulate = self._at_a_stretch if at_once else self._step_by_step
         with muted_warnings():  # a plan that diverges is no news, just a bad plan
-            for k in range(horizon):
-                if self._servo is not None:
-                    commands[:, k + 1] = self._servo.command(batch.state, action[:, k])
-                failed[self._advance(batch, alive, commands[row, late[:, k]])] = True
-                for name, values in room.items():
-                    values[k] = batch.bind(name)
-                sound[k] = ~(failed | batch.warning[..., 1].any(axis=1))
-                alive = sound[k] & ~self._ended({name: values[k] for name, values in room.items()})
-        fields = {name: np.moveaxis(values, 0, 1) for name, values in room.items()}
-        return fields, commands[:, 1:], sound.T.copy()
+            fields, sound = simulate(batch, commands, late)
+        return fields, commands[:, 1:], sound
+
+    def _at_a_stretch(
+        self, batch: Batch, commands: Floats, late: npt.NDArray[np.int64]
+    ) -> tuple[dict[str, Floats], Flags]:
+        """Simulate the whole horizon in one call, where nothing happens between control steps."""
+        (num, horizon, skip), started = late.shape, batch.state[:, :1].copy()
+        late = late.reshape(num, horizon * skip)
+        room, failed = self._room((num, horizon * skip), TIME), np.zeros(num, dtype=bool)
+        self.physics_steps += late.size
+        try:
+            batch.rollout(late.shape[1], _picked(commands, late), record=tuple(room), out=room)
+        except SimulationError as error:
+            failed[error.ids] = True
+        # A simulation stops right after the physics step that it warned of, and its time with it.
+        warned = batch.warning[..., 1].any(axis=1)
+        sound_steps = np.full(num, horizon)
+        if warned.any():
+            times = np.concatenate([started, room[TIME][..., 0]], axis=1)
+            last = (np.diff(times, axis=1) > 0).sum(axis=1) - 1
+            sound_steps[warned] = last[warned] // skip
+        sound_steps[failed] = 0
+        ends = {name: room[name][:, skip - 1 :: skip] for name in self.task.fields}
+        return ends, np.arange(horizon) < sound_steps[:, None]
+
+    def _step_by_step(
+        self, batch: Batch, commands: Floats, late: npt.NDArray[np.int64]
+    ) -> tuple[dict[str, Floats], Flags]:
+        """Simulate control step by control step: servos act on each, the dead drop out."""
+        (num, horizon, _), action = late.shape, commands[:, 1:].copy()
+        room = self._room((horizon, num))
+        sound, alive = np.empty((horizon, num), dtype=bool), np.ones(num, dtype=bool)
+        failed = np.zeros(num, dtype=bool)
+        for k in range(horizon):
+            if self._servo is not None:
+                commands[:, k + 1] = self._servo.command(batch.state, action[:, k])
+            failed[self._advance(batch, alive, _picked(commands, late[:, k]))] = True
+            for name, values in room.items():
+                values[k] = batch.bind(str(name))
+            sound[k] = ~(failed | batch.warning[..., 1].any(axis=1))
+            now = {name: room[name][k] for name in self.task.fields}
+            alive = sound[k] & ~self._terminated(self._observe(now))
+        return {name: np.moveaxis(room[name], 0, 1) for name in self.task.fields}, sound.T.copy()
 
     def _advance(self, batch: Batch, alive: Flags, control: Floats) -> list[int]:
         """Simulate one control step where alive; which simulations failed in it."""
@@ -232,10 +266,6 @@ class Simulator:
             return list(error.ids)
         return []
 
-    def _ended(self, fields: dict[str, Floats]) -> Flags | bool:
-        """Which simulations ended, by the fields after a control step ``[B, ...]``."""
-        return self._terminated is not never and self._terminated(self._observe(fields))
-
     def _late(self, num: int, horizon: int) -> npt.NDArray[np.int64]:
         """Which command is in force in each physics step ``[B, H, frame_skip]``.
 
@@ -246,14 +276,18 @@ class Simulator:
         latest: npt.NDArray[np.int64] = np.maximum(arrived, 0)
         return latest.reshape(num, horizon, self.frame_skip)
 
-    def _room(self, num: int, horizon: int) -> dict[str, Floats]:
-        """Room for the task's fields after each control step ``[H, B, ...]``, used again."""
-        if (num, horizon) not in self._rooms:
+    def _room(self, shape: tuple[int, int], *others: int) -> dict[str | int, Floats]:
+        """Room for the task's fields and other parts of the state ``[*shape, ...]``, used again."""
+        if shape not in self._rooms:
             fields = read_fields(self._data, self.task.fields)
-            self._rooms[num, horizon] = {
-                name: np.empty((horizon, num, *value.shape)) for name, value in fields.items()
+            room: dict[str | int, Floats] = {
+                name: np.empty((*shape, *value.shape), value.dtype) for name, value in fields.items()
             }
-        return self._rooms[num, horizon]
+            room |= {
+                part: np.empty((*shape, mujoco.mj_stateSize(self.model, part))) for part in others
+            }
+            self._rooms[shape] = room
+        return self._rooms[shape]
 
     def _batch(self, num: int) -> Batch:
         """The batch of that many simulations; making one costs more than a plan."""
@@ -263,6 +297,12 @@ class Simulator:
             for name in self.task.fields:
                 batch.bind(name)  # a field that is bound after a call reads zero
         return self._batches[num]
+
+
+def _picked(commands: Floats, which: npt.NDArray[np.int64]) -> Floats:
+    """Of ``commands[B, K, A]``, those ``which[B, n]`` in each row: ``[B, n, A]``."""
+    picked: Floats = commands[np.arange(len(commands))[:, None], which]
+    return picked
 
 
 def _model_and_frame_skip(task: Task) -> tuple[mujoco.MjModel, int]:
