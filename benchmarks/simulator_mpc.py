@@ -127,7 +127,7 @@ def prepared(case: Case, threads: int) -> tuple[Task, Controller, Simulator]:
         with closing(make_env(task)) as env:
             spec = env_spec(env)
         simulator = Simulator(task, threads)
-        return task, ILQR(simulator, spec, case.planner, threads=threads), simulator
+        return task, ILQR(simulator, spec, case.planner), simulator
     planner = simulator_planner(task, case.planner, threads=threads)
     assert isinstance(planner.dynamics, Simulator)
     return case.planner.acted_on(task), planner, planner.dynamics

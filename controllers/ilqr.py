@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from mpc_robot.controllers.base import Plan
-from mpc_robot.controllers.mpc import TerminalValue, _checked
+from mpc_robot.controllers.mpc import TerminalValue, checked
 from mpc_robot.controllers.parameterization import spline_for
 from mpc_robot.controllers.quadratic import (
     box_qp,
@@ -122,13 +122,8 @@ class Futures:
     def best(self) -> Futures:
         """The best alone, K = 1."""
         k = [int(self.values.argmax())]
-        return Futures(
-            self.physics[:, k],
-            self.actions[:, k],
-            self.observations[:, k],
-            self.alive[:, k],
-            self.values[k],
-        )
+        parts = self.physics, self.actions, self.observations, self.alive
+        return Futures(*(part[:, k] for part in parts), self.values[k])
 
 
 @dataclass(frozen=True)
@@ -173,16 +168,14 @@ class ILQR:
         spec: EnvSpec,
         config: ILQRConfig | None = None,
         terminal_value: TerminalValue | None = None,
-        threads: int = 0,
     ) -> None:
         """Plan in the simulator's model; starts as after ``reset(0)``.
 
         Args:
-            simulator: task, model and control period; its variants play no part.
+            simulator: task, model, control period and threads; its variants play no part.
             spec: control period and bounds of the actions.
             config: settings.
             terminal_value: worth of where a plan ends, differentiable twice; None for nothing.
-            threads: threads that simulate, the caller's included; 0 is one per CPU.
 
         Raises:
             ValueError: if the horizon is not at least one control period, or the task has servos
@@ -200,12 +193,12 @@ class ILQR:
         assert observe is not None and task.reward is not None  # a simulator has both
         self._reward, self._terminated = task.reward, task.terminated or never
         self._linearizer = Linearizer(
-            model, simulator.frame_skip, observe, task.fields, threads=threads
+            model, simulator.frame_skip, observe, task.fields, threads=simulator.threads
         )
         self._ctrl = state_slice(model, mujoco.mjtState.mjSTATE_CTRL)
         self._step_sizes = np.geomspace(1.0, 1e-3, self.config.step_sizes)
         self._simulations = {
-            num: Simulations(model, num, observe, task.fields, threads)
+            num: Simulations(model, num, observe, task.fields, simulator.threads)
             for num in {1, len(self._step_sizes)}
         }
         self.reset(0)
@@ -226,7 +219,7 @@ class ILQR:
         Raises:
             ValueError: if ``sensed`` is no finite physics state; nothing was changed then.
         """
-        sensed = _checked(sensed)
+        sensed = checked(sensed)
         start = self.simulator.start(sensed, 1)
         policy = self._neutral(len(sensed)) if self._policy is None else _later(self._policy)
         nominal = self._follow(start, policy, np.zeros(1))

@@ -87,7 +87,7 @@ class MPC:
         Raises:
             ValueError: if ``sensed`` is not a vector of finite numbers; nothing was changed then.
         """
-        start = _checked(sensed)
+        start = checked(sensed)
         optimizer = self.optimizer
         plan = optimizer.initial() if self.plan is None else optimizer.shift(self.plan)
         if self._steps % self.replan_every == 0:
@@ -126,7 +126,7 @@ class MPC:
         return self.risk(returns)
 
 
-def _checked(sensed: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def checked(sensed: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """A copy of ``sensed``, which must be a vector of finite numbers."""
     vector = np.array(sensed, dtype=np.float64)
     if vector.ndim != 1:

@@ -147,9 +147,8 @@ class RunILQR:
 
     def __call__(self, console: Console) -> Outcome:
         """Print a table of the episodes."""
-        task, threads = get_task(self.task), self.common.threads
-        simulator = Simulator(task, threads)
-        controller = ILQR(simulator, spec_of(task), self.config, threads=threads)
+        task = get_task(self.task)
+        controller = ILQR(Simulator(task, self.common.threads), spec_of(task), self.config)
         about = {
             "task": task.name,
             "controller": self.controller,

@@ -281,7 +281,7 @@ class Simulator:
         if shape not in self._rooms:
             fields = read_fields(self._data, self.task.fields)
             room: dict[str | int, Floats] = {
-                name: np.empty((*shape, *value.shape), value.dtype) for name, value in fields.items()
+                name: np.empty((*shape, *one.shape), one.dtype) for name, one in fields.items()
             }
             room |= {
                 part: np.empty((*shape, mujoco.mj_stateSize(self.model, part))) for part in others

@@ -59,7 +59,7 @@ def cart(tmp_path: Path) -> Iterator[Task]:
 def planner(task: Task, threads: int = 1, **config: Any) -> ILQR:
     usual = {"horizon": 2.0, "iterations": 5, "regularization": 1e-6, "tolerance": 1e-9}
     settings = ILQRConfig(**{**usual, **config})
-    return ILQR(Simulator(task, threads=1), env_spec(make_env(task)), settings, threads=threads)
+    return ILQR(Simulator(task, threads), env_spec(make_env(task)), settings)
 
 
 def cart_at(task: Task, x: float, v: float = 0.0) -> np.ndarray:
