@@ -135,9 +135,105 @@ def _planning_row(row: Result) -> str:
     return f"| {row['case']} | {metric} | {value:.4g} {unit} | {row['of'] or ''} | {ratio} |"
 
 
+# Simulator ----------------------------------------------------------------------------------------
+
+
+def simulator_table() -> str:
+    """Return of every case over its seeds, beside what was asked, and how long a plan takes."""
+    rows = [
+        "| case | asked | return, worst seed | median | best | episodes that fell "
+        "| a plan takes, p50 | control period | real-time factor |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    played: dict[str, list[Result]] = {}
+    for result in load("simulator_mpc"):
+        if result.get("case", "").startswith("play-"):
+            name = result["case"].removeprefix("play-").rpartition("-seed-")[0]
+            played.setdefault(name, []).append(result)
+    return "\n".join(rows + [_played_row(name, results) for name, results in played.items()])
+
+
+def _played_row(name: str, results: Sequence[Result]) -> str:
+    returns = sorted(result["return_mean"] for result in results)
+    fallen, episodes = (
+        sum(count(result["terminated"]) for result in results) for count in (sum, len)
+    )
+    asked = results[0]["asked"]
+    cells = [
+        name,
+        "" if asked is None else f"{asked:,.5g}",
+        f"**{returns[0]:,.5g}** of {len(results)}",
+        f"{statistics.median(returns):,.5g}",
+        f"{returns[-1]:,.5g}",
+        f"{fallen} of {episodes}",
+        f"{1e3 * _median(results, 'plan_latency_p50_s'):.3g} ms",
+        f"{1e3 * results[0]['control_period_s'] * results[0]['replan_every']:.3g} ms",
+        f"{_median(results, 'real_time_factor'):.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _median(results: Sequence[Result], key: str) -> float:
+    return statistics.median(result[key] for result in results)
+
+
+def optimizers_table() -> str:
+    """Return of the first steps by optimizer and task."""
+    found = {
+        tuple(result["case"].removeprefix("compare-").split("-", 2)): result
+        for result in load("simulator_mpc")
+        if result.get("case", "").startswith("compare-")
+    }
+    tasks = sorted({f"{name}-{version}" for name, version, _ in found})
+    names = sorted({optimizer for _, _, optimizer in found})
+    lines = [f"| task | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for task in tasks:
+        cells = [_compared(found.get((*task.split("-"), name))) for name in names]
+        lines.append(f"| {task} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _compared(result: Result | None) -> str:
+    if result is None:
+        return ""
+    fell = ", falls" if result["terminated"][0] else ""
+    return f"{result['return_mean']:,.4g}{fell} ({1e3 * result['plan_latency_p50_s']:.3g} ms)"
+
+
+def simulator_speed_table() -> str:
+    """Physics steps per second of whole plans, and their share of the limit."""
+    lines = ["| plan | physics steps/s | share of `Batch.rollout` |", "|---|---|---|"]
+    for row in _rows("simulator_mpc", "speed"):
+        if row["ratio"] is not None:
+            lines.append(f"| {row['case']} | {row['value']:,.4g} | {row['ratio']:.2f} |")
+    return "\n".join(lines)
+
+
+def judo_table() -> str:
+    """Plan time and return as multiples of Judo's."""
+    lines = ["| ours | metric | value | Judo | ratio |", "|---|---|---|---|---|"]
+    for row in _rows("simulator_mpc", "judo"):
+        if row["ratio"] is not None and "judo" in (row["of"] or "") and "judo" not in row["case"]:
+            lines.append(_planning_row(row))
+    return "\n".join(lines)
+
+
+def _rows(benchmark: str, name: str) -> list[Result]:
+    """The rows of one result, none if it has not been measured."""
+    path = RESULTS / benchmark / f"{name}.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
 # All of it ----------------------------------------------------------------------------------------
 
-TABLES: dict[str, Callable[[], str]] = {"pets": pets_table, "planning": planning_table}
+TABLES: dict[str, Callable[[], str]] = {
+    "pets": pets_table,
+    "planning": planning_table,
+    "simulator": simulator_table,
+    "optimizers": optimizers_table,
+    "simulator_speed": simulator_speed_table,
+    "judo": judo_table,
+}
 FIGURES: dict[str, tuple[str, Callable[[], Figure]]] = {
     "pets.png": ("sample_efficiency", pets_plot)
 }

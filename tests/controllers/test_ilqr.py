@@ -317,7 +317,7 @@ def test_swings_the_pole_up_and_holds_it() -> None:
     ("sensed", "message"),
     [
         (lambda s: np.where(np.arange(len(s)) == 1, np.nan, s), r"sensed\[1\]: .* finite"),
-        (lambda s: s[:-1], "sensed: expected a physics state"),
+        (lambda s: s[:-1], "state: expected shape"),
     ],
 )
 def test_a_bad_state_is_refused_and_changes_nothing(
