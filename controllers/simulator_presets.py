@@ -43,14 +43,14 @@ _HOPPER = PlannerConfig(
     ),
 )
 _WALKER2D = PlannerConfig(
-    ICEMConfig(num_samples=80, num_elites=8, initial_std=0.3, noise_beta=1.0),
-    horizon=0.8,
-    knots=10,
+    ICEMConfig(num_samples=200, initial_std=0.3, noise_beta=1.0),
+    horizon=0.7,
+    knots=20,
     interpolation="linear",
     replan_every=2,
     physics=Physics(0.004, "Euler"),
-    servo=Servo(stiffness=2.0, damping=0.05),
-    terminal_value=Upright(alive=300.0, lean=10.0, lean_ahead=0.1, angle_rate=11),
+    servo=Servo(stiffness=4.0, damping=0.05),
+    terminal_value=Upright(alive=300.0, lean=20.0, lean_ahead=0.1, angle_rate=11),
 )
 # A stroke takes seconds: look far ahead, coarsely.
 _SWIMMER = PlannerConfig(
