@@ -18,7 +18,7 @@ from mpc_robot.controllers.risk import Risk, mean
 from mpc_robot.controllers.terminal import CostToGo, Upright
 from mpc_robot.dynamics.randomization import Randomization
 from mpc_robot.dynamics.simulator import Physics, Simulator
-from mpc_robot.envs import Servo, Task, env_spec, make_env
+from mpc_robot.envs import PDServo, Task, env_spec, make_env
 from mpc_robot.envs.arrays import Array, namespace
 from mpc_robot.envs.base import RewardFn
 from mpc_robot.errors import require
@@ -49,7 +49,7 @@ class PlannerConfig:
     discount: float = 1.0
     replan_every: int = 1
     physics: Physics = field(default_factory=Physics)
-    servo: Servo | None = None
+    servo: PDServo | None = None
     speed_limit: float | None = None
     terminal_value: Upright | CostToGo | None = None
 

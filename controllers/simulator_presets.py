@@ -8,7 +8,7 @@ from mpc_robot.controllers.icem import ICEMConfig
 from mpc_robot.controllers.simulator_planner import PlannerConfig
 from mpc_robot.controllers.terminal import CostToGo, Upright
 from mpc_robot.dynamics.simulator import Physics
-from mpc_robot.envs.servo import Servo
+from mpc_robot.envs.servo import PDServo
 
 _CARTPOLE = PlannerConfig(ICEMConfig(num_samples=32), horizon=1.2)
 _REACHER = PlannerConfig(
@@ -29,7 +29,7 @@ _HOPPER = PlannerConfig(
     interpolation="linear",
     replan_every=2,
     physics=Physics(0.004, "Euler"),
-    servo=Servo(stiffness=4.0, damping=0.1),
+    servo=PDServo(stiffness=4.0, damping=0.1),
     speed_limit=1.8,
     terminal_value=Upright(
         alive=300.0,
@@ -49,7 +49,7 @@ _WALKER2D = PlannerConfig(
     interpolation="linear",
     replan_every=2,
     physics=Physics(0.004, "Euler"),
-    servo=Servo(stiffness=4.0, damping=0.05),
+    servo=PDServo(stiffness=4.0, damping=0.05),
     terminal_value=Upright(alive=300.0, lean=20.0, lean_ahead=0.1, angle_rate=11),
 )
 # A stroke takes seconds: look far ahead, coarsely.

@@ -3,13 +3,13 @@
 from mpc_robot.envs.base import EnvSpec, Task, env_spec, physics_state
 from mpc_robot.envs.mjcf import MjcfEnv
 from mpc_robot.envs.registry import TASKS, get_task, make_env, register_environments
-from mpc_robot.envs.servo import Servo
+from mpc_robot.envs.servo import PDServo
 
 __all__ = [
     "TASKS",
     "EnvSpec",
     "MjcfEnv",
-    "Servo",
+    "PDServo",
     "Task",
     "env_spec",
     "get_task",

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc_robot.envs.arrays import Array
-from mpc_robot.envs.servo import Servo
+from mpc_robot.envs.servo import PDServo
 from mpc_robot.errors import require
 
 Observation = npt.NDArray[np.float64]
@@ -75,7 +75,7 @@ class Task:
     observe: ObserveFn | None = None
     fields: tuple[str, ...] = ()
     model_inputs: tuple[int, ...] | None = None
-    servo: Servo | None = None
+    servo: PDServo | None = None
 
 
 @dataclass(frozen=True)

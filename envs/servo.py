@@ -22,7 +22,7 @@ INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 
 @dataclass(frozen=True)
-class Servo:
+class PDServo:
     """Gains of the servos, one per actuator, each on the hinge or slide joint that it drives.
 
     Attributes:
@@ -40,14 +40,14 @@ class Servo:
 
 
 class ServoLaw:
-    """What a :class:`Servo` commands the actuators of a model.
+    """What a :class:`PDServo` commands the actuators of a model.
 
     Attributes:
         low: least joint positions ``[A]``, rad or m: the range of the actions.
         high: greatest joint positions ``[A]``.
     """
 
-    def __init__(self, servo: Servo, model: mujoco.MjModel) -> None:
+    def __init__(self, servo: PDServo, model: mujoco.MjModel) -> None:
         """Find each actuator's joint.
 
         Raises:
@@ -74,7 +74,7 @@ class ServoActions(gym.ActionWrapper[Any, Any, Any]):
         law: what the servos command.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], servo: Servo) -> None:
+    def __init__(self, env: gym.Env[Any, Any], servo: PDServo) -> None:
         """Put the servos between the actions and the actuators.
 
         Raises:

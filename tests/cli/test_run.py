@@ -15,7 +15,7 @@ from mpc_robot.controllers.simulator_planner import PlannerConfig
 from mpc_robot.controllers.simulator_presets import PRESETS
 from mpc_robot.dynamics.ensemble import ProbabilisticEnsemble
 from mpc_robot.dynamics.simulator import Physics
-from mpc_robot.envs import TASKS, Servo
+from mpc_robot.envs import TASKS, PDServo
 from mpc_robot.training.trust_plan import planning_steps
 from mpc_robot.training.video import RenderingUnavailable, renderable_env
 
@@ -170,7 +170,7 @@ def test_run_plans_as_the_preset_unless_told_otherwise(
 ) -> None:
     """The task's control period is 0.04 s, of which 2 x 0.02 s are physics."""
     preset = PlannerConfig(
-        ICEMConfig(num_samples=12), 0.6, 3, "linear", 0.98, 2, Physics(0.01), Servo(0.5)
+        ICEMConfig(num_samples=12), 0.6, 3, "linear", 0.98, 2, Physics(0.01), PDServo(0.5)
     )
     monkeypatch.setitem(PRESETS, "InvertedPendulum-v5", preset)
     planned = planner([])

@@ -18,7 +18,7 @@ from mpc_robot.controllers.ilqr import Costs, backward_pass
 from mpc_robot.dynamics.linearization import Linearization
 from mpc_robot.dynamics.simulator import Simulator
 from mpc_robot.envs import MjcfEnv, Task, env_spec, get_task, make_env, physics_state
-from mpc_robot.envs.servo import Servo
+from mpc_robot.envs.servo import PDServo
 
 torch.set_num_threads(1)
 CART = """<mujoco><option timestep="0.1" gravity="0 0 0"/><worldbody>
@@ -332,7 +332,7 @@ def test_a_bad_state_is_refused_and_changes_nothing(
 
 
 def test_servos_beneath_the_actions_are_refused(cart: Task) -> None:
-    task = replace(get_task("HalfCheetah-v5"), servo=Servo(stiffness=1.0))
+    task = replace(get_task("HalfCheetah-v5"), servo=PDServo(stiffness=1.0))
     with pytest.raises(ValueError, match=r"task\.servo: expected none"):
         planner(task)
 

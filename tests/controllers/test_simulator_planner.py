@@ -16,7 +16,7 @@ from mpc_robot.controllers.simulator_presets import PRESETS, simulator_preset
 from mpc_robot.controllers.terminal import CostToGo, Upright
 from mpc_robot.dynamics.randomization import Randomization
 from mpc_robot.dynamics.simulator import Physics, Simulator
-from mpc_robot.envs import TASKS, Servo, env_spec, get_task, make_env, physics_state
+from mpc_robot.envs import TASKS, PDServo, env_spec, get_task, make_env, physics_state
 
 HOPPER = get_task("Hopper-v5")
 
@@ -35,13 +35,13 @@ def test_every_setting_reaches_the_planner() -> None:
         discount=0.99,
         replan_every=2,
         physics=Physics(0.004, "Euler"),
-        servo=Servo(2.0),
+        servo=PDServo(2.0),
         terminal_value=Upright(alive=3.0),
     )
     randomize = Randomization(variants=3, mass=(0.9, 1.1))
     planner = simulator_planner(HOPPER, config, threads=1, randomize=randomize, risk=worst)
     simulator = simulator_of(planner)
-    assert config.acted_on(HOPPER) == replace(HOPPER, servo=Servo(2.0))
+    assert config.acted_on(HOPPER) == replace(HOPPER, servo=PDServo(2.0))
     assert (simulator.frame_skip, simulator.threads, len(simulator.variants)) == (2, 1, 3)
     assert (planner.discount, planner.replan_every, planner.risk) == (0.99, 2, worst)
     assert planner.terminal_value == config.terminal_value

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from mpc_robot.dynamics.simulator import Simulator
-from mpc_robot.envs import Servo, get_task, make_env, physics_state
+from mpc_robot.envs import PDServo, get_task, make_env, physics_state
 from mpc_robot.envs.servo import ServoActions, ServoLaw
 
-HOPPER = replace(get_task("Hopper-v5"), servo=Servo(stiffness=1.0, damping=0.03))
+HOPPER = replace(get_task("Hopper-v5"), servo=PDServo(stiffness=1.0, damping=0.03))
 ARM = """<mujoco><worldbody><body><joint name="a" range="-90 90" limited="true"/>
 <geom size=".1" pos="0 0 -.5"/><body pos="0 0 -1"><joint name="b" range="0 60" limited="true"/>
 <geom size=".1" pos="0 0 -.5"/></body></body></worldbody><actuator>{}</actuator></mujoco>"""
@@ -26,7 +26,7 @@ SERVOS = """<general joint="b" gainprm="5" biastype="affine" biasprm="0 -5 -.3" 
 def test_commands_are_the_forces_of_mujocos_own_servos() -> None:
     motors = mujoco.MjModel.from_xml_string(ARM.format(MOTORS))
     servos = mujoco.MjModel.from_xml_string(ARM.format(SERVOS))
-    law, data = ServoLaw(Servo(5.0, 0.3), motors), mujoco.MjData(servos)
+    law, data = ServoLaw(PDServo(5.0, 0.3), motors), mujoco.MjData(servos)
     rng = np.random.default_rng(0)
     for _ in range(20):
         data.qpos[:], data.qvel[:] = rng.normal(size=2), rng.normal(size=2)
@@ -76,15 +76,15 @@ def test_an_actuators_joint_needs_a_range(name: str) -> None:
     env = make_env(get_task(name))
     env.unwrapped.model.jnt_limited[:] = False  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match=r"servo: expected a hinge or slide joint .* slide"):
-        ServoActions(env, Servo(1.0))
+        ServoActions(env, PDServo(1.0))
 
 
 def test_only_mujocos_robots_have_servos() -> None:
     with pytest.raises(TypeError, match="servo: expected a MuJoCo environment"):
-        ServoActions(gym.make("Pendulum-v1"), Servo(1.0))
+        ServoActions(gym.make("Pendulum-v1"), PDServo(1.0))
 
 
 @pytest.mark.parametrize("field", ["stiffness", "damping"])
 def test_gains_must_make_sense(field: str) -> None:
     with pytest.raises(ValueError, match=f"{field}: expected"):
-        Servo(**{"stiffness": 1.0, field: -1.0})
+        PDServo(**{"stiffness": 1.0, field: -1.0})

@@ -23,7 +23,7 @@ from mpc_robot.controllers import (
     make_optimizer,
 )
 from mpc_robot.dynamics.simulator import Simulator
-from mpc_robot.envs import TASKS, Servo, get_task, make_env, physics_state
+from mpc_robot.envs import TASKS, PDServo, get_task, make_env, physics_state
 from mpc_robot.errors import UnknownNameError
 from mpc_robot.training.evaluation import evaluate
 from mpc_robot.training.plan_video import (
@@ -101,11 +101,11 @@ def test_the_recorder_keeps_step_with_a_plan_that_is_followed() -> None:
         ("HalfCheetah-v5", None, "torso", "xipos"),
         ("InvertedDoublePendulum-v5", None, "tip", "site_xpos"),
         ("Hopper-v5", None, "foot", "xipos"),
-        ("Hopper-v5", Servo(2.0, 0.1), "foot", "xipos"),
+        ("Hopper-v5", PDServo(2.0, 0.1), "foot", "xipos"),
     ],
 )
 def test_paths_are_those_of_the_environment(
-    task: str, servo: Servo | None, name: str, field: str
+    task: str, servo: PDServo | None, name: str, field: str
 ) -> None:
     env = make_env(replace(get_task(task), servo=servo))
     base: Any = env.unwrapped
