@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from mujoco.batch import Batch
 
+from mpc_robot.dynamics.linearization import TangentSpace
 from mpc_robot.errors import require
 
 Floats = npt.NDArray[np.float64]
@@ -87,16 +88,12 @@ class Variants:
         """
         if not (self.position_noise.any() or self.velocity_noise.any()):
             return physics
-        which = np.arange(len(physics)) % len(self)
-        noise = torch.randn(2, len(self), model.nv, dtype=torch.float64, generator=rng).numpy()
-        moved = noise[0] * self.position_noise[:, None]
-        faster = noise[1] * self.velocity_noise[:, None]
-        true = physics.copy()
-        velocity = slice(1 + model.nq, 1 + model.nq + model.nv)
-        true[:, velocity] += faster[which]
-        for row, error in zip(true[:, 1 : 1 + model.nq], moved[which], strict=True):
-            mujoco.mj_integratePos(model, row, error, 1.0)
-        return true
+        tangent, many = TangentSpace(model), len(self)
+        noise = torch.randn(2, many, model.nv, dtype=torch.float64, generator=rng).numpy()
+        error = np.zeros((many, tangent.size))
+        error[:, : model.nv] = noise[0] * self.position_noise[:, None]
+        error[:, model.nv : 2 * model.nv] = noise[1] * self.velocity_noise[:, None]
+        return tangent.add(physics, error[np.arange(len(physics)) % many])
 
     def put_into(self, batch: Batch) -> None:
         """Let simulation ``i`` of the batch be of variant ``i % K``."""
