@@ -49,7 +49,7 @@ def later_plan(spline: ActionSpline, plan: Plan, std: Tensor) -> Plan:
         plan,
         actions=torch.cat([plan.actions[1:], plan.actions[-1:]]),
         knots=spline.shift(plan.knots),
-        std=std.repeat(spline.knots, 1),
-        elites=spline.shift(plan.elites),
+        std=std.expand_as(plan.knots),
+        elites=spline.shift(plan.elites) if len(plan.elites) > 0 else plan.elites,
         value=-torch.inf,
     )

@@ -160,43 +160,43 @@ class Simulator:
 
         Row ``i`` is simulated in variant ``i % K``.
         """
-        physics, future = self._simulate(state, action[:, None])
+        future, physics = self._simulate(state, action[:, None], 1)
         after = SimulatorState(physics, future.observations[:, 0, -1].numpy())
         return Transition(after, future.rewards[:, 0, 0], future.continues[:, 0, 0])
 
     def rollout(self, state: SimulatorState, actions: Tensor, rng: torch.Generator) -> Trajectories:
         """Follow ``actions[N, H, A]`` from N states, one particle per variant of the model."""
         many = len(self.variants)
-        physics, observation = state.physics.repeat(many, 0), state.observation.repeat(many, 0)
-        start = SimulatorState(self.variants.sensed(physics, self.model, rng), observation)
-        future = self._simulate(start, actions.repeat_interleave(many, 0))[1]
-        return Trajectories(
-            observations=future.observations.unflatten(0, (-1, many)).squeeze(2),
-            rewards=future.rewards.unflatten(0, (-1, many)).squeeze(2),
-            continues=future.continues.unflatten(0, (-1, many)).squeeze(2),
-        )
+        physics = self.variants.sensed(state.physics.repeat(many, 0), self.model, rng)
+        start = SimulatorState(physics, state.observation.repeat(many, 0))
+        return self._simulate(start, actions, many)[0]
 
     @np.errstate(over="ignore", invalid="ignore")  # of simulations that diverge
-    def _simulate(self, state: SimulatorState, actions: Tensor) -> tuple[Floats, Trajectories]:
-        """The physics states at the end ``[B, S]`` and all that was seen on the way."""
-        expected = (len(state.physics), *actions.shape[1:2], self.model.nu)
+    def _simulate(
+        self, state: SimulatorState, actions: Tensor, particles: int
+    ) -> tuple[Trajectories, Floats]:
+        """Follow ``actions[N, H, A]`` in N P simulations; also where they end, ``[N P, S]``."""
+        expected = (len(state.physics) // particles, *actions.shape[1:2], self.model.nu)
         if actions.shape != expected:
             raise ValueError(f"actions: expected shape {expected}, got {tuple(actions.shape)}")
-        action = actions.detach().cpu().numpy().astype(np.float64)
+        action = actions.detach().cpu().numpy().astype(np.float64).repeat(particles, 0)
         fields, commands, sound = self._physics(state.physics, action)
         physics = self._batch(len(action)).state.copy()
         sound &= np.isfinite(state.observation).all(axis=1, keepdims=True)
+        observations = np.concatenate([state.observation[:, None], self._observe(fields)], axis=1)
+        observations[:, 1:][~sound] = np.nan
         self.diverged += int((~sound[:, -1]).sum())
-        seen = np.where(sound[..., None], self._observe(fields), np.nan)
-        observations = np.concatenate([state.observation[:, None], seen], axis=1)
+        seen = observations[:, 1:]
         ended = self._terminated(seen)
         rewards = np.where(sound, self._reward(observations[:, :-1], commands, seen), np.nan)
         rewards[:, 1:][np.logical_or.accumulate(ended, axis=1)[:, :-1] & sound[:, 1:]] = 0.0
-        return physics, Trajectories(
-            observations=torch.from_numpy(observations[:, None]),
-            rewards=torch.from_numpy(rewards[:, None]),
-            continues=torch.from_numpy(np.where(ended, 0.0, 1.0)[:, None]),
-        )
+        continues = np.where(ended, 0.0, 1.0)
+        return Trajectories(
+            *(
+                torch.from_numpy(part.reshape(-1, particles, *part.shape[1:]))
+                for part in (observations, rewards, continues)
+            )
+        ), physics
 
     def _physics(self, start: Floats, action: Floats) -> tuple[dict[str, Floats], Floats, Flags]:
         """Fields ``[B, H, ...]`` after each action, commands ``[B, H, A]``, if sound ``[B, H]``."""
