@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mpc_robot.controllers.base import Plan, Score
 from mpc_robot.controllers.parameterization import ActionSpline
-from mpc_robot.controllers.sampling import best, evaluate, later_plan, middle_plan
+from mpc_robot.controllers.sampling import best, evaluate, later_plan, rest_plan
 from mpc_robot.errors import require
 
 
@@ -58,7 +58,7 @@ class CEM:
 
     def initial(self) -> Plan:
         """Half way between the bounds."""
-        return middle_plan(self.spline, self._initial_std)
+        return rest_plan(self.spline, self._initial_std)
 
     def shift(self, plan: Plan) -> Plan:
         """The mean one step later; the variance starts anew, as in PETS."""

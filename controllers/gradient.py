@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mpc_robot.controllers.base import Plan, Score
 from mpc_robot.controllers.parameterization import ActionSpline
-from mpc_robot.controllers.sampling import evaluate, later_plan, middle_plan
+from mpc_robot.controllers.sampling import evaluate, later_plan, rest_plan
 from mpc_robot.errors import require
 
 FIRST_DECAY, SECOND_DECAY, TINY = 0.9, 0.999, 1e-8
@@ -61,7 +61,7 @@ class GradientAscent:
 
     def initial(self) -> Plan:
         """Half way between the bounds."""
-        return middle_plan(self.spline, self._initial_std)
+        return rest_plan(self.spline, self._initial_std)
 
     def shift(self, plan: Plan) -> Plan:
         """The plan one step later, its last action held."""

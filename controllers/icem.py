@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mpc_robot.controllers.base import Plan, Score
 from mpc_robot.controllers.parameterization import ActionSpline
-from mpc_robot.controllers.sampling import best, evaluate, later_plan, middle_plan
+from mpc_robot.controllers.sampling import best, evaluate, later_plan, rest_plan
 from mpc_robot.errors import require
 
 
@@ -67,7 +67,7 @@ class ICEM:
 
     def initial(self) -> Plan:
         """Half way between the bounds."""
-        return middle_plan(self.spline, self._initial_std)
+        return rest_plan(self.spline, self._initial_std)
 
     def shift(self, plan: Plan) -> Plan:
         """Mean and kept elites one step later, their last knot held; the spread starts anew."""

@@ -123,7 +123,8 @@ class Futures:
         """The best alone, K = 1."""
         k = [int(self.values.argmax())]
         parts = self.physics, self.actions, self.observations, self.alive
-        return Futures(*(part[:, k] for part in parts), self.values[k])
+        physics, actions, seen, alive = (part[:, k] for part in parts)
+        return Futures(physics, actions, seen, alive, self.values[k])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mpc_robot.controllers.base import Plan, Score
 from mpc_robot.controllers.parameterization import ActionSpline
-from mpc_robot.controllers.sampling import evaluate, later_plan, middle_plan
+from mpc_robot.controllers.sampling import evaluate, later_plan, rest_plan
 from mpc_robot.errors import require
 
 
@@ -65,7 +65,7 @@ class MPPI:
 
     def initial(self) -> Plan:
         """Half way between the bounds."""
-        return middle_plan(self.spline, self._noise_std)
+        return rest_plan(self.spline, self._noise_std)
 
     def shift(self, plan: Plan) -> Plan:
         """The plan one step later, with the configured noise."""

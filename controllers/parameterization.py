@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mpc_robot.envs.base import EnvSpec
+from mpc_robot.errors import require
 
 Interpolation = Literal["zero", "linear", "cubic"]
 _FEWEST_KNOTS = {"zero": 1, "linear": 1, "cubic": 3}
@@ -28,7 +29,7 @@ class ActionSpline:
         interpolation: what happens between knots.
         low: least action ``[A]``, float32.
         high: greatest action ``[A]``, float32.
-        middle: half way between the bounds ``[A]``.
+        rest: the action of a plan when nothing is known ``[A]``.
         half_range: half of the distance between the bounds ``[A]``; optimizers take their noise
             relative to it.
     """
@@ -40,12 +41,16 @@ class ActionSpline:
         high: npt.ArrayLike,
         knots: int | None = None,
         interpolation: Interpolation = "zero",
+        *,
+        rest: npt.ArrayLike | None = None,
     ) -> None:
         """Spread ``knots`` (by default one per step) over ``horizon`` steps.
 
+        ``rest`` is the action of a plan when nothing is known, by default half way between bounds.
+
         Raises:
-            ValueError: if the horizon, the number of knots, the interpolation or a bound is not
-                possible.
+            ValueError: if the horizon, the number of knots, the interpolation, a bound or the
+                action at rest is not possible.
         """
         if horizon < 1:
             raise ValueError(f"horizon: expected at least 1 step, got {horizon}")
@@ -62,7 +67,12 @@ class ActionSpline:
             )
         self.horizon, self.knots, self.interpolation = horizon, knots, interpolation
         self.low, self.high = _bounds(low, high)
-        self.middle = (self.low + self.high) / 2
+        middle = (self.low + self.high) / 2
+        wanted = middle if rest is None else torch.as_tensor(np.asarray(rest, dtype=np.float32))
+        require(wanted.shape == middle.shape, "rest", f"shape {tuple(middle.shape)}", wanted)
+        self.rest = self.clamp(wanted)
+        inside = torch.allclose(self.rest, wanted)  # but for rounding
+        require(inside, "rest", f"an action from {self.low} to {self.high}", wanted)
         self.half_range = (self.high - self.low) / 2
         weights = _weights(horizon, knots, interpolation)
         one_step_later = np.concatenate([weights[1:], weights[-1:]])
@@ -94,7 +104,12 @@ class ActionSpline:
 
 
 def spline_for(
-    spec: EnvSpec, horizon: float, knots: int | None = None, interpolation: Interpolation = "zero"
+    spec: EnvSpec,
+    horizon: float,
+    knots: int | None = None,
+    interpolation: Interpolation = "zero",
+    *,
+    rest: npt.ArrayLike | None = None,
 ) -> ActionSpline:
     """The spline over a task's bounds that looks ``horizon`` seconds ahead.
 
@@ -107,7 +122,7 @@ def spline_for(
             f"horizon: expected at least one control period of {spec.dt:g} s, got {horizon} s"
         )
     steps = round(horizon / spec.dt)
-    return ActionSpline(steps, spec.action_low, spec.action_high, knots, interpolation)
+    return ActionSpline(steps, spec.action_low, spec.action_high, knots, interpolation, rest=rest)
 
 
 def _bounds(low: npt.ArrayLike, high: npt.ArrayLike) -> tuple[Tensor, Tensor]:

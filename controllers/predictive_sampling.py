@@ -9,7 +9,7 @@ import torch
 
 from mpc_robot.controllers.base import Plan, Score
 from mpc_robot.controllers.parameterization import ActionSpline
-from mpc_robot.controllers.sampling import best, evaluate, later_plan, middle_plan
+from mpc_robot.controllers.sampling import best, evaluate, later_plan, rest_plan
 from mpc_robot.errors import require
 
 
@@ -45,7 +45,7 @@ class PredictiveSampling:
 
     def initial(self) -> Plan:
         """Half way between the bounds."""
-        return middle_plan(self.spline, self._noise_std)
+        return rest_plan(self.spline, self._noise_std)
 
     def shift(self, plan: Plan) -> Plan:
         """The nominal plan one step later."""

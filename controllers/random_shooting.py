@@ -9,7 +9,7 @@ import torch
 
 from mpc_robot.controllers.base import Plan, Score
 from mpc_robot.controllers.parameterization import ActionSpline
-from mpc_robot.controllers.sampling import best, evaluate, later_plan, middle_plan
+from mpc_robot.controllers.sampling import best, evaluate, later_plan, rest_plan
 from mpc_robot.errors import require
 
 
@@ -39,7 +39,7 @@ class RandomShooting:
 
     def initial(self) -> Plan:
         """Half way between the bounds."""
-        return middle_plan(self.spline, self._std)
+        return rest_plan(self.spline, self._std)
 
     def shift(self, plan: Plan) -> Plan:
         """The plan one step later: what remains if no candidate of the next search is finite."""

@@ -33,9 +33,9 @@ def best(knots: Tensor, scores: Tensor, num: int) -> tuple[Tensor, Tensor]:
     return knots[top.indices[: len(values)]], values
 
 
-def middle_plan(spline: ActionSpline, std: Tensor) -> Plan:
-    """A plan that stays half way between the bounds, with ``std[A]`` at every knot."""
-    knots = spline.middle.repeat(spline.knots, 1)
+def rest_plan(spline: ActionSpline, std: Tensor) -> Plan:
+    """A plan that stays at rest, with ``std[A]`` at every knot."""
+    knots = spline.rest.repeat(spline.knots, 1)
     none_yet = knots.new_empty(0, *knots.shape)
     return Plan(spline.decode(knots), knots, std.repeat(spline.knots, 1), none_yet)
 

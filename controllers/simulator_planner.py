@@ -87,14 +87,13 @@ def simulator_planner(
     acted_on = config.acted_on(task)
     with closing(make_env(acted_on)) as env:
         spec = env_spec(env)
-    spline = spline_for(spec, config.horizon, config.knots, config.interpolation)
     planned_for = acted_on
     if config.speed_limit is not None:
         planned_for = _limited(acted_on, config.speed_limit, spec.dt)
-    simulator, worth = (
-        Simulator(planned_for, threads, randomize, config.physics),
-        config.terminal_value,
-    )
+    simulator = Simulator(planned_for, threads, randomize, config.physics)
+    rest = None if simulator.servo is None else simulator.servo.rest
+    spline = spline_for(spec, config.horizon, config.knots, config.interpolation, rest=rest)
+    worth = config.terminal_value
     return MPC(
         simulator,
         make_optimizer(spline, config.optimizer),

@@ -45,6 +45,7 @@ class ServoLaw:
     Attributes:
         low: least joint positions ``[A]``, rad or m: the range of the actions.
         high: greatest joint positions ``[A]``.
+        rest: joint positions of the model as it loads ``[A]``, within the range.
     """
 
     def __init__(self, servo: PDServo, model: mujoco.MjModel) -> None:
@@ -56,6 +57,7 @@ class ServoLaw:
         self._servo = servo
         joints = np.array([_joint(model, i) for i in range(model.nu)], dtype=int)
         self.low, self.high = model.jnt_range[joints].T.copy()
+        self.rest = np.clip(model.qpos0[model.jnt_qposadr[joints]], self.low, self.high)
         self._position = 1 + model.jnt_qposadr[joints]  # the state begins with the time
         self._velocity = 1 + model.nq + model.jnt_dofadr[joints]
         self._least, self._most = model.actuator_ctrlrange.T.copy()

@@ -93,6 +93,7 @@ class Simulator:
         task: what is simulated.
         model: the MuJoCo model, a copy of the environment's.
         frame_skip: physics steps in a control step.
+        servo: what the servos beneath the actions command; None if there are none.
         threads: threads that simulate; 0 is one per CPU.
         variants: the models that every candidate is tried in.
         diverged: simulations that diverged since this was made.
@@ -130,7 +131,7 @@ class Simulator:
         self.model, frame_skip = _model_and_frame_skip(task)
         self.frame_skip = (physics or Physics()).put_into(self.model, frame_skip)
         self.variants = draw_variants(self.model, randomize)
-        self._servo = None if task.servo is None else ServoLaw(task.servo, self.model)
+        self.servo = None if task.servo is None else ServoLaw(task.servo, self.model)
         self.diverged, self.physics_steps = 0, 0
         self._data = mujoco.MjData(self.model)
         self._batches: dict[int, Batch] = {}
@@ -205,7 +206,7 @@ class Simulator:
         first = mujoco.mj_stateSize(self.model, BEFORE_CONTROL)
         held = start[:, None, first : first + self.model.nu]
         commands, late = np.concatenate([held, action], axis=1), self._late(num, horizon)
-        at_once = self._servo is None and self._terminated is never
+        at_once = self.servo is None and self._terminated is never
         simulate = self._at_a_stretch if at_once else self._step_by_step
         with muted_warnings():  # a plan that diverges is no news, just a bad plan
             fields, sound = simulate(batch, commands, late)
@@ -243,8 +244,8 @@ class Simulator:
         sound, alive = np.empty((horizon, num), dtype=bool), np.ones(num, dtype=bool)
         failed = np.zeros(num, dtype=bool)
         for k in range(horizon):
-            if self._servo is not None:
-                commands[:, k + 1] = self._servo.command(batch.state, action[:, k])
+            if self.servo is not None:
+                commands[:, k + 1] = self.servo.command(batch.state, action[:, k])
             failed[self._advance(batch, alive, _picked(commands, late[:, k]))] = True
             for name, values in room.items():
                 values[k] = batch.bind(str(name))

@@ -146,3 +146,14 @@ def test_a_horizon_below_one_control_period_is_refused(horizon: float) -> None:
     spec = EnvSpec(2, -np.ones(1), np.ones(1), 0.05, None)
     with pytest.raises(ValueError, match=r"horizon: expected at least one control period of 0\.05"):
         spline_for(spec, horizon)
+
+
+def test_a_plan_begins_at_rest_which_is_half_way_unless_said() -> None:
+    assert ActionSpline(3, [-1.0, 0.0], [3.0, 1.0]).rest.tolist() == [1.0, 0.5]
+    assert ActionSpline(3, [-1.0, 0.0], [3.0, 1.0], rest=[0.0, 1.0]).rest.tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("rest", [[0.0], [0.0, 1.1], [0.0, float("nan")]])
+def test_a_rest_that_is_no_action_is_refused(rest: list[float]) -> None:
+    with pytest.raises(ValueError, match="rest: expected"):
+        ActionSpline(3, [-1.0, 0.0], [3.0, 1.0], rest=rest)

@@ -17,6 +17,7 @@ from mpc_robot.controllers.terminal import CostToGo, Upright
 from mpc_robot.dynamics.randomization import Randomization
 from mpc_robot.dynamics.simulator import Physics, Simulator
 from mpc_robot.envs import TASKS, PDServo, env_spec, get_task, make_env, physics_state
+from mpc_robot.training.evaluation import run_episode
 
 HOPPER = get_task("Hopper-v5")
 
@@ -89,6 +90,16 @@ def test_every_preset_plans(task: str) -> None:
     action = simulator_planner(get_task(task), config, threads=1).act(physics_state(env))
     assert env.action_space.contains(action.astype(env.action_space.dtype))
     assert set(PRESETS) <= set(TASKS)
+
+
+@pytest.mark.parametrize("name", ["Hopper-v5", "Walker2d-v5"])
+def test_legs_set_off_without_falling(name: str) -> None:
+    config = simulator_preset(name)
+    task = config.acted_on(get_task(name))
+    few = replace(config, optimizer=ICEMConfig(num_samples=40, num_elites=6, initial_std=0.15))
+    episode = run_episode(make_env(task), simulator_planner(task, few, threads=1), 0, max_steps=60)
+    assert len(episode.rewards) == 60 and not episode.terminated
+    assert episode.rewards[-20:].mean() > 1.0  # alive, and going forward
 
 
 def test_upright_is_worth_more_than_leaning_crouching_and_falling() -> None:
