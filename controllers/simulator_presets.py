@@ -17,7 +17,7 @@ _REACHER = PlannerConfig(
 # Running is full torque this way and that: noise almost without colour. A cheetah on its back is
 # not terminated, but stays there: leaning is what must cost.
 _HALF_CHEETAH = PlannerConfig(
-    ICEMConfig(num_samples=80, num_elites=6, initial_std=0.4, noise_beta=0.25),
+    ICEMConfig(num_samples=64, num_elites=6, initial_std=0.4, noise_beta=0.25),
     horizon=0.8,
     terminal_value=Upright(lean=3.0, lean_ahead=0.1, angle_rate=11),
 )
@@ -50,7 +50,16 @@ _WALKER2D = PlannerConfig(
     replan_every=2,
     physics=Physics(0.004, "Euler"),
     servo=PDServo(stiffness=4.0, damping=0.05),
-    terminal_value=Upright(alive=300.0, lean=20.0, lean_ahead=0.1, angle_rate=11),
+    terminal_value=Upright(
+        alive=300.0,
+        lean=40.0,
+        lean_ahead=0.15,
+        crouch=300.0,
+        height=1.05,
+        fall_ahead=0.1,
+        angle_rate=11,
+        z_rate=10,
+    ),
 )
 # A stroke takes seconds: look far ahead, coarsely.
 _SWIMMER = PlannerConfig(
