@@ -15,7 +15,7 @@ from mpc_robot.controllers.mpc import MPC
 from mpc_robot.controllers.optimizers import OptimizerConfig, make_optimizer
 from mpc_robot.controllers.parameterization import Interpolation, spline_for
 from mpc_robot.controllers.risk import Risk, mean
-from mpc_robot.controllers.terminal import CostToGo, Upright
+from mpc_robot.controllers.terminal import CostToGo, SwimmerProgress, Upright
 from mpc_robot.dynamics.randomization import Randomization
 from mpc_robot.dynamics.simulator import Physics, Simulator
 from mpc_robot.envs import PDServo, Task, env_spec, make_env
@@ -51,7 +51,7 @@ class PlannerConfig:
     physics: Physics = field(default_factory=Physics)
     servo: PDServo | None = None
     speed_limit: float | None = None
-    terminal_value: Upright | CostToGo | None = None
+    terminal_value: Upright | SwimmerProgress | CostToGo | None = None
 
     def __post_init__(self) -> None:
         """Raises: ValueError: if a setting makes no sense."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mpc_robot.controllers.icem import ICEMConfig
 from mpc_robot.controllers.simulator_planner import PlannerConfig
-from mpc_robot.controllers.terminal import CostToGo, Upright
+from mpc_robot.controllers.terminal import CostToGo, SwimmerProgress, Upright
 from mpc_robot.dynamics.simulator import Physics
 from mpc_robot.envs.servo import PDServo
 
@@ -61,15 +61,13 @@ _WALKER2D = PlannerConfig(
         z_rate=10,
     ),
 )
-# A stroke takes seconds: look far ahead, coarsely.
+# Counted by its front, a swimmer would rather throw that forward than swim.
 _SWIMMER = PlannerConfig(
-    ICEMConfig(num_samples=60),
-    horizon=5.0,
-    knots=30,
-    interpolation="linear",
+    ICEMConfig(num_samples=60, noise_beta=2.0),
+    horizon=2.0,
     physics=Physics(0.02, "Euler"),
+    terminal_value=SwimmerProgress(),
 )
-
 # The reward for staying up does not say that the cart runs out of rail: the cost-to-go does.
 _INVERTED_PENDULUM = PlannerConfig(
     ICEMConfig(num_samples=40, noise_beta=0.0, initial_std=0.3),

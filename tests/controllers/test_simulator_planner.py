@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from mpc_robot.controllers import LQR, MPC, ICEMConfig
 from mpc_robot.controllers.risk import worst
 from mpc_robot.controllers.simulator_planner import PlannerConfig, simulator_planner
 from mpc_robot.controllers.simulator_presets import PRESETS, simulator_preset
-from mpc_robot.controllers.terminal import CostToGo, Upright
+from mpc_robot.controllers.terminal import CostToGo, SwimmerProgress, Upright
 from mpc_robot.dynamics.randomization import Randomization
 from mpc_robot.dynamics.simulator import Physics, Simulator
 from mpc_robot.envs import TASKS, PDServo, env_spec, get_task, make_env, physics_state
@@ -142,3 +144,19 @@ def test_cost_to_go_is_what_lqr_pays_from_there_on() -> None:
     value = CostToGo(q, r, scale=0.5, alive=7.0).value(simulator, spec)
     assert value(first).item() == pytest.approx(7.0 - 0.5 * paid, rel=1e-3)
     assert paid > 0.01
+
+
+def test_a_swimmers_progress_is_that_of_its_mass_centre() -> None:
+    task = get_task("Swimmer-v5")
+    env = make_env(task)
+    env.reset(seed=0)
+    base: Any = env.unwrapped
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        base.set_state(rng.uniform(-1.5, 1.5, 5), np.zeros(5))
+        observation = torch.from_numpy(env.step(np.zeros(2))[0])
+        mujoco.mj_forward(base.model, base.data)
+        links = [base.model.body(name).id for name in ("torso", "mid", "back")]
+        centre = np.average(base.data.xipos[links, 0], weights=base.model.body_mass[links])
+        ahead = SwimmerProgress()(observation).item() * 0.04
+        assert ahead == pytest.approx(centre - base.data.qpos[0], abs=1e-6)
