@@ -122,9 +122,8 @@ class Futures:
     def best(self) -> Futures:
         """The best alone, K = 1."""
         k = [int(self.values.argmax())]
-        parts = self.physics, self.actions, self.observations, self.alive
-        physics, actions, seen, alive = (part[:, k] for part in parts)
-        return Futures(physics, actions, seen, alive, self.values[k])
+        pairs = self.physics[:, k], self.actions[:, k]
+        return Futures(*pairs, self.observations[:, k], self.alive[:, k], self.values[k])
 
 
 @dataclass(frozen=True)
@@ -317,7 +316,8 @@ class ILQR:
         """Add up what is earned while alive, and the worth of the end."""
         rewards = self._reward(observations[:-1], actions, observations[1:])
         goes_on = ~self._terminated(observations[1:])
-        alive = np.concatenate([np.ones_like(rewards[:1]), np.cumprod(goes_on, axis=0)])
+        survived = np.cumprod(goes_on, axis=0, dtype=np.float64)
+        alive = np.concatenate([np.ones_like(rewards[:1]), survived])
         earned = np.where(alive[:-1] > 0, rewards, 0.0).sum(axis=0)
         if self.terminal_value is not None:
             with torch.no_grad():

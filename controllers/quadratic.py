@@ -79,7 +79,7 @@ def box_qp(
             break
         newton = np.zeros_like(x)
         newton[free] = -solve_definite(hessian[free][:, free], gradient[free])
-        length = 1.0
+        length, moved = 1.0, np.zeros_like(x)
         while length > 1e-12:
             moved = np.minimum(np.maximum(x + length * newton, low), high) - x
             if moved @ (gradient + hessian @ moved / 2) <= 0.1 * gradient @ moved:
