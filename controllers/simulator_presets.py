@@ -63,7 +63,7 @@ _WALKER2D = PlannerConfig(
 )
 # Counted by its front, a swimmer would rather throw that forward than swim.
 _SWIMMER = PlannerConfig(
-    ICEMConfig(num_samples=60, noise_beta=2.0),
+    ICEMConfig(num_samples=100, noise_beta=2.0),
     horizon=2.0,
     physics=Physics(0.02, "Euler"),
     terminal_value=SwimmerProgress(),
