@@ -64,7 +64,7 @@ _WALKER2D = PlannerConfig(
 # Counted by its front, a swimmer would rather throw that forward than swim.
 _SWIMMER = PlannerConfig(
     ICEMConfig(num_samples=100, noise_beta=2.0),
-    horizon=2.0,
+    horizon=1.6,
     physics=Physics(0.02, "Euler"),
     terminal_value=SwimmerProgress(),
 )
