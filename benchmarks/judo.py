@@ -10,7 +10,6 @@ are those of Judo as it comes, and also of Judo with the noise that we use.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -24,11 +23,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import tyro
-from benchmarks.common import RESULTS, Row, about, write_result
+from benchmarks.common import RESULTS, Row, about
 from benchmarks.peers.process import PeerProcess
-from benchmarks.planning import Recorder, latency, tell
+from benchmarks.planning import Recorder, latency, publish
 from mujoco.batch import Batch
-from rich.console import Console
 
 from mpc_robot.controllers import (
     MPC,
@@ -184,6 +182,7 @@ class Planner:
         """The return of an episode."""
 
         def act(now: Mapping[str, Any]) -> Floats:
+            """Our command ``[A]`` for what Judo's simulation says of itself."""
             self.recorder.asked.clear()
             return self.mpc.act(self.sensed(now))
 
@@ -268,6 +267,7 @@ def plan_rows(case: Case, hello: Mapping[str, Any], turns: Floats) -> list[Row]:
     steps = hello["rollouts"] * hello["steps"]
 
     def row(name: str, seconds: Floats, of: str, beside: Floats) -> Row:
+        """A plan's time beside another's of the same rounds."""
         ratio = float(np.median(seconds / beside))
         return Row(name, "plan_time", float(np.quantile(seconds, 0.25)), "s", of, ratio)
 
@@ -300,6 +300,7 @@ def measure_returns(case: Case, python: Path, seeds: int, steps: int | None) -> 
             steps = steps or planner.steps
 
             def judo(now: Mapping[str, Any], peer: PeerProcess = peer) -> Any:
+                """Judo's own command ``[A]``."""
                 return peer.ask({"plan": None})["action"]
 
             returns[name] = [episode(peer, judo, seed, steps) for seed in range(seeds)]
@@ -340,11 +341,7 @@ def main(argv: list[str] | None = None) -> None:
     """Measure, write, tell."""
     options = tyro.cli(Options, description=__doc__, args=argv)
     torch.set_num_threads(1)
-    result = measure(options)
-    write_result(options.out, result)
-    tell(result, Console(stderr=options.json))
-    if options.json:
-        print(json.dumps(result))
+    publish(measure(options), options.out, options.json)
 
 
 if __name__ == "__main__":

@@ -337,15 +337,19 @@ def tell(result: Mapping[str, Any], console: Console) -> None:
         console.print(note, soft_wrap=True)
 
 
+def publish(result: Mapping[str, Any], out: Path, as_json: bool) -> None:
+    """Write a result, and tell people of it, or programs by one line of JSON."""
+    write_result(out, result)
+    tell(result, Console(stderr=as_json))
+    if as_json:
+        print(json.dumps(result))
+
+
 def main(argv: list[str] | None = None) -> None:
     """Measure, write, tell."""
     options = tyro.cli(Options, description=__doc__, args=argv)
     torch.set_num_threads(1)
-    result = measure(options)
-    write_result(options.out, result)
-    tell(result, Console(stderr=options.json))
-    if options.json:
-        print(json.dumps(result))
+    publish(measure(options), options.out, options.json)
 
 
 if __name__ == "__main__":

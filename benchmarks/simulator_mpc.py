@@ -249,6 +249,7 @@ def share(task: str, config: PlannerConfig, threads: int, rounds: int) -> list[R
         sensed = physics_state(env)
 
     def raw() -> None:
+        """The physics that the last plan asked for."""
         for physics, actions in recorder.asked:
             batch = batches.setdefault(
                 len(actions), Batch(simulator.model, len(actions), nthread=threads)

@@ -163,6 +163,7 @@ def equilibrium(model: mujoco.MjModel, near: Floats) -> tuple[Floats, Floats]:
     start = data.qpos.copy()
 
     def missing_force(unknown: Floats) -> Floats:
+        """Force that the actuators lack ``[nv]`` where posture and action are ``[nv + nu]``."""
         data.qpos[:], data.qvel[:] = start, 0.0
         mujoco.mj_integratePos(model, data.qpos, unknown[: model.nv], 1.0)
         data.ctrl[:] = unknown[model.nv :]

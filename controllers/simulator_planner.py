@@ -111,6 +111,7 @@ def _limited(task: Task, limit: float, dt: float) -> Task:
     earned: RewardFn = task.reward
 
     def reward(obs: Array, action: Array, next_obs: Array) -> Array:
+        """The task's reward, less the velocity beyond the limit."""
         velocity = (next_obs[..., 0] - obs[..., 0]) / dt
         total: Array = earned(obs, action, next_obs) - namespace(velocity).clip(
             velocity - limit, 0.0, None

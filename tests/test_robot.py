@@ -26,6 +26,7 @@ from mpc_robot.envs.terms import (
     apply,
     control_change,
     effort,
+    field,
     height,
     joint_position,
     position,
@@ -417,3 +418,16 @@ def test_urdf_with_motors_is_a_robot() -> None:
         after, *_ = env.step(np.array([4.0]))
     # 4 N·m on 0.1 + 0.25 kg·m² from rest: MuJoCo's first step of 2 ms is exact, five nearly so.
     assert after[1] - obs[1] == pytest.approx(4.0 / 0.35 * 0.01, rel=1e-3)
+
+
+def test_contact_forces_that_the_environment_does_not_compute_are_none_in_plans_either() -> None:
+    ball = """<mujoco><worldbody><geom type="plane" size="1 1 .1"/><body pos="0 0 .2">
+    <joint name="up" type="slide" axis="0 0 1"/><geom size=".1"/></body></worldbody>
+    <actuator><motor joint="up" ctrlrange="-1 1"/></actuator></mujoco>"""
+    force = field("cfrc_ext").map(lambda forces: (forces**2).sum((-2, -1)))
+    robot = from_mjcf(ball, reward=1.0 - force, rate=50)
+    env, simulator = robot.env(), Simulator(robot.task, threads=1)
+    env.reset(seed=0)
+    start = simulator.start(physics_state(env), 1)
+    planned = simulator.rollout(start, torch.zeros(1, 20, 1), torch.Generator()).rewards[0, 0]
+    assert planned.tolist() == [float(env.step(np.zeros(1))[1]) for _ in range(20)]

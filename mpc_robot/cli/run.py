@@ -174,7 +174,7 @@ class Run(Generic[OptimizerConfig]):
         knots: free actions of a plan, spread over the horizon; one per control step by default.
         interpolation: what happens between knots.
         discount: of rewards per control step.
-        replan_every: control steps that a plan is followed for; only in the simulator.
+        replan_every: control steps that a plan is followed for.
     """
 
     task: str
@@ -218,7 +218,9 @@ class Run(Generic[OptimizerConfig]):
         spline = spline_for(spec_of(task), self.horizon, self.knots, self.interpolation)
         search = make_optimizer(spline, self.config)  # type: ignore[arg-type]
         agent = open_pets(self.dynamics, task)
-        return task, MPC(agent.model, search, self.discount, agent.value)
+        return task, MPC(
+            agent.model, search, self.discount, agent.value, replan_every=self.replan_every
+        )
 
     def _planner(self, task: Task) -> PlannerConfig:
         """What is known to suit the task, but for what is said here."""

@@ -311,8 +311,9 @@ def _model_and_frame_skip(task: Task) -> tuple[mujoco.MjModel, int]:
     env = make_env(task)
     base: Any = env.unwrapped
     model = copy.copy(base.model)
-    if "cfrc_ext" in task.fields:
-        model = _with_contact_forces(base.fullpath)
+    path = getattr(base, "fullpath", None)  # of Gymnasium's, which compute the forces themselves
+    if "cfrc_ext" in task.fields and path is not None:
+        model = _with_contact_forces(path)
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     env.close()
     return model, base.frame_skip

@@ -196,6 +196,8 @@ def test_run_plans_as_the_run_unless_told_otherwise(
     planned = planner(["--dynamics", str(tmp_path / "run")])
     assert isinstance(planned.optimizer, MPPI) and planned.optimizer.config.num_samples == 8
     other = planner(["--dynamics", str(tmp_path / "run"), "--controller", "cem"])
+    patient = planner(["--dynamics", str(tmp_path / "run"), "--replan-every", "2"])
+    assert (planned.replan_every, patient.replan_every) == (1, 2)
     assert isinstance(other.optimizer, CEM)
     for one in (planned, other):
         assert (planning_steps(one), one.discount) == (5, 0.99)
