@@ -1,0 +1,1 @@
+"""The real-time side: the control loop, safety, and plants."""

@@ -1,0 +1,37 @@
+"""Time: the world's, and that of a plant in lock step."""
+
+from __future__ import annotations
+
+import time
+
+
+class RealClock:
+    """The system's monotonic clock, which no change of the date moves."""
+
+    def now(self) -> float:
+        """Seconds since the machine started."""
+        return time.monotonic()
+
+    def wait_until(self, deadline: float) -> None:
+        """Sleep until ``deadline``; as deadlines are absolute, delays do not add up."""
+        if (ahead := deadline - time.monotonic()) > 0:
+            time.sleep(ahead)
+
+
+class ManualClock:
+    """A clock that stands still until it is moved.
+
+    Attributes:
+        time: what it shows, s.
+    """
+
+    def __init__(self) -> None:
+        """Start at 0."""
+        self.time = 0.0
+
+    def now(self) -> float:
+        """What it shows."""
+        return self.time
+
+    def wait_until(self, deadline: float) -> None:
+        """Nothing to wait for: in lock step, whoever steps the plant moves the clock."""
