@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mpc_robot.controllers.base import Plan, TrajectoryOptimizer
+from mpc_robot.controllers.base import Plan, Score, TrajectoryOptimizer
 from mpc_robot.controllers.risk import Risk, mean
 from mpc_robot.dynamics.base import Dynamics, Sensed, Trajectories
 from mpc_robot.errors import require
@@ -38,6 +40,7 @@ class MPC:
         *,
         risk: Risk = mean,
         replan_every: int = 1,
+        budget: float = math.inf,
     ) -> None:
         """Plan in ``dynamics`` by ``optimizer``; starts as after ``reset(0)``.
 
@@ -49,18 +52,23 @@ class MPC:
             risk: what the returns of a candidate's particles are worth together.
             replan_every: control steps that a plan is followed for, where the control rate is
                 higher than plans need be made.
+            budget: time after which a search begins no further iteration, s; the plan is then the
+                best so far. The first iteration is always done.
 
         Raises:
-            ValueError: if the discount is not in (0, 1] or a plan is followed for no step.
+            ValueError: if the discount is not in (0, 1], a plan is followed for no step or a search
+                has no time.
         """
         require(0 < discount <= 1, "discount", "in (0, 1]", discount)
         require(replan_every >= 1, "replan_every", "at least 1", replan_every)
+        require(budget > 0, "budget", "positive", budget)
         self.dynamics = dynamics
         self.optimizer = optimizer
         self.discount = discount
         self.terminal_value = terminal_value
         self.risk = risk
         self.replan_every = replan_every
+        self.budget = budget
         self.plan: Plan | None = None
         self.rng = torch.Generator()
         self._sensed: npt.NDArray[np.float64] | None = None
@@ -91,12 +99,20 @@ class MPC:
         optimizer = self.optimizer
         plan = optimizer.initial() if self.plan is None else optimizer.shift(self.plan)
         if self._steps % self.replan_every == 0:
-            plan = optimizer.optimize(lambda actions: self._score(start, actions), plan, self.rng)
+            plan = optimizer.optimize(self._score_of(start), plan, self.rng)
         elif self.plan is not None:
             plan = replace(plan, value=self.plan.value)
         self.plan, self._sensed = plan, start
         self._steps += 1
         return self.plan.actions[0].numpy().astype(np.float64)
+
+    def skip(self, steps: int) -> None:
+        """Have the next search begin ``steps`` control steps later than the next one's start.
+
+        For loops in which more than one control step passes from plan to plan.
+        """
+        for _ in range(steps if self.plan is not None else 0):
+            self.plan = self.optimizer.shift(self.plan)
 
     @torch.no_grad()
     def predict(self) -> Trajectories:
@@ -111,6 +127,26 @@ class MPC:
         rng.set_state(self.rng.get_state())  # looking at a plan must not change the next one
         state = self.dynamics.start(self._sensed, 1)
         return self.dynamics.rollout(state, self.plan.actions[None], rng)
+
+    def _score_of(self, sensed: npt.NDArray[np.float64]) -> Score:
+        """The score of candidates from ``sensed``, within the budget.
+
+        Once that is spent all count as -inf: an iteration without a finite score changes nothing.
+        """
+        if self.budget == math.inf:
+            return lambda actions: self._score(sensed, actions)
+        deadline, scored = time.monotonic() + self.budget, 0
+
+        def score(actions: Tensor) -> Tensor:
+            nonlocal scored
+            late, scored = scored > 0 and time.monotonic() >= deadline, scored + 1
+            if late:
+                return (0.0 * actions).sum(
+                    dim=(1, 2)
+                ) - math.inf  # gradients have it differentiable
+            return self._score(sensed, actions)
+
+        return score
 
     def _score(self, sensed: npt.NDArray[np.float64], actions: Tensor) -> Tensor:
         """What the returns of ``actions[N, H, A]`` over all particles are worth, ``[N]``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -134,7 +135,7 @@ class Simulator:
         self.servo = None if task.servo is None else ServoLaw(task.servo, self.model)
         self.diverged, self.physics_steps = 0, 0
         self._data = mujoco.MjData(self.model)
-        self._batches: dict[int, Batch] = {}
+        self._batches: dict[tuple[int, int], Batch] = {}
         self._rooms: dict[tuple[int, int], dict[str | int, Floats]] = {}
 
     @property
@@ -292,12 +293,13 @@ class Simulator:
 
     def _batch(self, num: int) -> Batch:
         """The batch of that many simulations; making one costs more than a plan."""
-        if num not in self._batches:
-            self._batches[num] = batch = Batch(self.model, num, nthread=self.threads)
+        own = os.getpid(), num  # a batch's threads do not survive a fork
+        if own not in self._batches:
+            self._batches[own] = batch = Batch(self.model, num, nthread=self.threads)
             self.variants.put_into(batch)
             for name in self.task.fields:
                 batch.bind(name)  # a field that is bound after a call reads zero
-        return self._batches[num]
+        return self._batches[own]
 
 
 def _picked(commands: Floats, which: npt.NDArray[np.int64]) -> Floats:

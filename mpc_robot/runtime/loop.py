@@ -1,0 +1,194 @@
+"""The control loop: commands at a fixed rate, whatever the planner and the robot are doing."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from mpc_robot.errors import require
+from mpc_robot.runtime.base import Plant, RobotState
+from mpc_robot.runtime.forecast import Commands
+from mpc_robot.runtime.histogram import Histogram
+from mpc_robot.runtime.plan import Sampling, TimedPlan
+from mpc_robot.runtime.planner import HISTORY, Planner
+from mpc_robot.runtime.safety import Safety
+from mpc_robot.runtime.states import StateGate
+
+Floats = npt.NDArray[np.float64]
+
+
+class Recorder(Protocol):
+    """Keeps what happens; none of its methods may wait for a disk."""
+
+    def state(self, state: RobotState) -> None:
+        """A new state came."""
+        ...
+
+    def command(self, stamp: float, command: Floats) -> None:
+        """A command was sent."""
+        ...
+
+    def event(self, stamp: float, name: str, reason: str) -> None:
+        """Something happened."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more will."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoopStatus:
+    """What the loop has counted so far; times in s.
+
+    Attributes:
+        ticks: commands sent.
+        missed: deadlines that were over before their tick could begin.
+        states: states that came and were sound.
+        tripped: whether a safe action is in command.
+        stopped: why the robot was stopped, None if it was not.
+        times: count, p50, p99 and max of ``period`` (from tick to tick), ``jitter`` (lateness of
+            ticks), ``tick`` (how long a tick takes), ``state_age``, ``plan_age`` (of the state that
+            a plan was made from, when it is sampled) and ``plan_latency``.
+        events: how often what happened.
+    """
+
+    ticks: int
+    missed: int
+    states: int
+    tripped: bool
+    stopped: str | None
+    times: dict[str, dict[str, float]]
+    events: dict[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class ControlLoop:
+    """Reads a plant, shows its state to the planner, and sends what the plan says, made safe.
+
+    Ticks have absolute deadlines, so delays do not add up. A tick that comes more than a period
+    late skips the deadlines that it missed, and counts them; it does not make up for them.
+
+    Attributes:
+        safety: has the last word; also the emergency stop.
+        rate: ticks per s.
+    """
+
+    def __init__(
+        self,
+        plant: Plant,
+        planner: Planner,
+        safety: Safety,
+        rate: float,
+        sampling: Sampling = "zero",
+        recorder: Recorder | None = None,
+        model: mujoco.MjModel | None = None,
+    ) -> None:
+        """Connect the parts.
+
+        Args:
+            plant: the robot.
+            planner: what it shall do.
+            safety: what it may do.
+            rate: ticks per s.
+            sampling: how plans are sampled between their steps.
+            recorder: keeps what happens; None for nobody.
+            model: physics states must be states of it; None for no check but of numbers.
+
+        Raises:
+            ValueError: if the rate is not positive.
+        """
+        require(0 < rate < np.inf, "rate", "a positive number of Hz", rate)
+        self.safety, self.rate = safety, rate
+        self._plant, self._planner, self._sampling = plant, planner, sampling
+        self._recorder, self._gate = recorder, StateGate(safety.events, model)
+        self._ended = threading.Event()
+        self._sent: deque[tuple[float, Floats]] = deque(maxlen=HISTORY)
+        names = ("period", "jitter", "tick", "state_age", "plan_age", "plan_latency")
+        self._times = {name: Histogram() for name in names}
+        self._ticks = self._missed = self._states = 0
+        self._last_tick, self._last_plan = np.nan, -np.inf
+
+    def run(self, seconds: float | None = None) -> LoopStatus:
+        """Tick until the plant is over, :meth:`end` is called, or so many seconds have passed."""
+        clock, period = self._plant.clock, 1.0 / self.rate
+        began = deadline = clock.now()
+        self._ended.clear()
+        while not (self._ended.is_set() or self._plant.over):
+            if seconds is not None and deadline - began >= seconds - 0.5 * period:
+                break
+            clock.wait_until(deadline)
+            now = clock.now()
+            self._tick(now, deadline)
+            behind = int((clock.now() - deadline) / period)
+            self._missed += max(behind - 1, 0) if behind > 0 else 0
+            deadline += max(behind, 1) * period
+        return self.status()
+
+    def end(self) -> None:
+        """Leave :meth:`run` after the tick that is going on; from any thread or signal handler."""
+        self._ended.set()
+
+    def status(self) -> LoopStatus:
+        """A snapshot of the counters; from any thread."""
+        return LoopStatus(
+            self._ticks,
+            self._missed,
+            self._states,
+            self.safety.tripped,
+            self.safety.stopped,
+            {name: times.summary() for name, times in self._times.items()},
+            dict(self.safety.events.counts),
+        )
+
+    def _tick(self, now: float, deadline: float) -> None:
+        """Read, show, command."""
+        state = self._read(now)
+        plan = self._planner.plan()
+        command = self.safety.command(now, state, plan, self._sampling)
+        self._plant.write(command)
+        self._sent.append((now, command))
+        self._count(now, deadline, state, plan)
+        if self._recorder is not None:
+            self._recorder.command(now, command)
+            for event in self.safety.events.take():
+                self._recorder.event(event.stamp, event.name, event.reason)
+
+    def _read(self, now: float) -> RobotState | None:
+        """The newest sound state, which the planner is shown if it is new."""
+        new = self._gate.pass_on(now, self._plant.read())
+        if new is not None:
+            self._states += 1
+            sent = self._sent or [(now, self.safety.sent)]
+            stamps, commands = zip(*sent, strict=True)
+            self._planner.see(new, Commands(np.array(stamps), np.array(commands)))
+            if self._recorder is not None:
+                self._recorder.state(new)
+        return self._gate.newest
+
+    def _count(
+        self, now: float, deadline: float, state: RobotState | None, plan: TimedPlan | None
+    ) -> None:
+        """Measure the tick that is about to end."""
+        self._ticks += 1
+        self._times["jitter"].add(now - deadline)
+        self._times["tick"].add(self._plant.clock.now() - now)
+        if self._ticks > 1:
+            self._times["period"].add(now - self._last_tick)
+        self._last_tick = now
+        if state is not None:
+            self._times["state_age"].add(now - state.stamp)
+        if plan is not None:
+            self._times["plan_age"].add(now - plan.seen)
+            if plan.start > self._last_plan:
+                self._times["plan_latency"].add(plan.latency)
+                self._last_plan = plan.start

@@ -1,0 +1,172 @@
+"""Safety of the command that is sent: limits, watchdogs, and what to do when one of them barks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mpc_robot.errors import require
+from mpc_robot.runtime.base import RobotState
+from mpc_robot.runtime.events import EventLog
+from mpc_robot.runtime.guards import Guard, Workspace
+from mpc_robot.runtime.limits import CommandLimiter
+from mpc_robot.runtime.plan import Sampling, TimedPlan
+from mpc_robot.runtime.safe_actions import Hold, SafeAction
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Watchdogs:
+    """What counts as a fault, and when it is over.
+
+    Attributes:
+        state_age: age from which a state is stale, s.
+        plan_age: age, of the state that a plan was made from, from which the plan is stale, s.
+        divergence: distance of a state from what was forecast of it that is too much, rad or m.
+        recover_after: time without any fault after which the plan is followed again, s.
+        blend: time over which command and plan are mixed then, so that nothing jumps, s.
+    """
+
+    state_age: float = 0.1
+    plan_age: float = 0.5
+    divergence: float = np.inf
+    recover_after: float = 0.2
+    blend: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: if a setting makes no sense."""
+        for name in ("state_age", "plan_age", "divergence"):
+            require(getattr(self, name) > 0, name, "positive", getattr(self, name))
+        for name in ("recover_after", "blend"):
+            require(getattr(self, name) >= 0, name, "not negative", getattr(self, name))
+
+
+class Safety:
+    """Turns what is planned into what is sent.
+
+    Guards and safe actions change what is wanted; the limiter has the last word, so that no command
+    is ever outside its limits, whatever went wrong before it. A trip ends by itself once its causes
+    are gone; a stop only by :meth:`reset`.
+
+    Attributes:
+        events: what it did, and why.
+        tripped: whether a safe action is in command.
+    """
+
+    def __init__(
+        self,
+        limiter: CommandLimiter,
+        watchdogs: Watchdogs | None = None,
+        guards: Sequence[Guard] = (),
+        workspace: Workspace | None = None,
+        action: SafeAction | None = None,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            limiter: what commands may be at all.
+            watchdogs: what counts as a fault.
+            guards: change commands that would do harm, in this order.
+            workspace: where the robot must be; None for anywhere.
+            action: what to do on a trip, by default hold.
+        """
+        self.events = EventLog()
+        self.tripped = True  # nothing is known yet
+        self._limiter, self._watchdogs = limiter, watchdogs or Watchdogs()
+        self._guards, self._workspace, self._action = tuple(guards), workspace, action or Hold()
+        self._stopped: str | None = None
+        self._faultless_since = np.inf
+        self._recovered = -np.inf
+
+    @property
+    def sent(self) -> Floats:
+        """The last command ``[A]``."""
+        return self._limiter.command
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the robot was stopped; None if it was not."""
+        return self._stopped
+
+    def stop(self, reason: str) -> None:
+        """Emergency stop: the safe action is in command until :meth:`reset`; from any thread."""
+        self._stopped = reason
+
+    def reset(self) -> None:
+        """End a stop; the plan is followed again once there is no fault."""
+        self._stopped = None
+
+    def command(
+        self,
+        now: float,
+        state: RobotState | None,
+        plan: TimedPlan | None,
+        sampling: Sampling = "zero",
+    ) -> Floats:
+        """The command ``[A]`` to send ``now``, s, whatever state and plan are like."""
+        faults = self._faults(now, state, plan)
+        self.events.during(now, "fault", faults)
+        self._judge(now, bool(faults))
+        wanted = self._safe(state)
+        if not self.tripped and plan is not None and state is not None:
+            planned = self._guarded(now, state, plan.sample(now, sampling))
+            elapsed, blend = now - self._recovered, self._watchdogs.blend
+            share = 1.0 if elapsed >= blend else elapsed / blend
+            wanted = planned if share == 1.0 else (1.0 - share) * wanted + share * planned
+        command = self._limiter.filter(wanted)
+        limited = not np.allclose(command, wanted, rtol=1e-9, atol=1e-12)
+        self.events.during(now, "limited", {"command"} if limited else set())
+        return command
+
+    def _faults(self, now: float, state: RobotState | None, plan: TimedPlan | None) -> set[str]:
+        """Every reason not to follow the plan."""
+        dogs, faults = self._watchdogs, set()
+        if self._stopped is not None:
+            faults.add(f"stopped: {self._stopped}")
+        if state is None or now - state.stamp > dogs.state_age:
+            faults.add("stale state")
+        elif self._workspace is not None and state.physics is not None:
+            if (site := self._workspace.left(state.physics)) is not None:
+                faults.add(f"{site} leaves its workspace")
+        if plan is None or now - plan.seen > dogs.plan_age or now > plan.end + plan.dt:
+            faults.add("stale plan")
+        elif plan.value == -np.inf or not np.isfinite(plan.actions).all():
+            faults.add("no sound plan")
+        elif not plan.divergence <= dogs.divergence:
+            faults.add("state diverges from its forecast")
+        return faults
+
+    def _judge(self, now: float, faulty: bool) -> None:
+        """Trip or recover."""
+        if faulty:
+            self._faultless_since = np.inf
+            if not self.tripped:
+                self.tripped = True
+                self.events.add(now, "trip", "see faults")
+            return
+        self._faultless_since = min(self._faultless_since, now)
+        if self.tripped and now - self._faultless_since >= self._watchdogs.recover_after:
+            self.tripped, self._recovered = False, now
+            self.events.add(now, "recovered", "no more faults")
+
+    def _safe(self, state: RobotState | None) -> Floats:
+        """What the safe action commands; the last command if it does not know either."""
+        last = self._limiter.command
+        wanted = self._action.command(state, last)
+        return wanted if np.isfinite(wanted).all() else last
+
+    def _guarded(self, now: float, state: RobotState, command: Floats) -> Floats:
+        """What the guards make of a command."""
+        changed = set()
+        for guard in self._guards:
+            if state.physics is not None:
+                allowed = guard.allow(state.physics, command)
+                if not np.allclose(allowed, command):
+                    changed.add(guard.reason)
+                command = allowed
+        self.events.during(now, "guarded", changed)
+        return command
