@@ -1,4 +1,4 @@
-"""Commands and the forces that they make, for actuators that each drive one hinge or slide joint."""
+"""Commands and the forces they make, for actuators that each drive one hinge or slide joint."""
 
 from __future__ import annotations
 

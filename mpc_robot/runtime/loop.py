@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from dataclasses import asdict, dataclass
@@ -75,8 +76,8 @@ class LoopStatus:
 class ControlLoop:
     """Reads a plant, shows its state to the planner, and sends what the plan says, made safe.
 
-    Ticks have absolute deadlines, so delays do not add up. A tick that comes more than a period
-    late skips the deadlines that it missed, and counts them; it does not make up for them.
+    Ticks have absolute deadlines, so delays do not add up. Deadlines that have passed when a tick
+    ends are counted as missed; nothing makes up for them.
 
     Attributes:
         safety: has the last word; also the emergency stop.
@@ -89,9 +90,11 @@ class ControlLoop:
         planner: Planner,
         safety: Safety,
         rate: float,
+        *,
         sampling: Sampling = "zero",
         recorder: Recorder | None = None,
         model: mujoco.MjModel | None = None,
+        patience: float = 2.0,
     ) -> None:
         """Connect the parts.
 
@@ -103,6 +106,8 @@ class ControlLoop:
             sampling: how plans are sampled between their steps.
             recorder: keeps what happens; None for nobody.
             model: physics states must be states of it; None for no check but of numbers.
+            patience: time without a new plan, though there are states, after which the planner is
+                begun anew, s.
 
         Raises:
             ValueError: if the rate is not positive.
@@ -117,6 +122,7 @@ class ControlLoop:
         self._times = {name: Histogram() for name in names}
         self._ticks = self._missed = self._states = 0
         self._last_tick, self._last_plan = np.nan, -np.inf
+        self._patience, self._waiting_since = patience, np.inf
 
     def run(self, seconds: float | None = None) -> LoopStatus:
         """Tick until the plant is over, :meth:`end` is called, or so many seconds have passed."""
@@ -129,9 +135,9 @@ class ControlLoop:
             clock.wait_until(deadline)
             now = clock.now()
             self._tick(now, deadline)
-            behind = int((clock.now() - deadline) / period)
-            self._missed += max(behind - 1, 0) if behind > 0 else 0
-            deadline += max(behind, 1) * period
+            passed = math.ceil((clock.now() - deadline) / period - 1e-6)  # but for rounding
+            self._missed += max(passed - 1, 0)
+            deadline += max(passed, 1) * period
         return self.status()
 
     def end(self) -> None:
@@ -154,6 +160,7 @@ class ControlLoop:
         """Read, show, command."""
         state = self._read(now)
         plan = self._planner.plan()
+        self._lose_patience(now, plan)
         command = self.safety.command(now, state, plan, self._sampling)
         self._plant.write(command)
         self._sent.append((now, command))
@@ -174,6 +181,17 @@ class ControlLoop:
             if self._recorder is not None:
                 self._recorder.state(new)
         return self._gate.newest
+
+    def _lose_patience(self, now: float, plan: TimedPlan | None) -> None:
+        """Begin the planner anew if states come and plans do not."""
+        newest, start = self._gate.newest, -np.inf if plan is None else plan.start
+        if newest is None or start > self._last_plan:
+            self._waiting_since = now
+        self._waiting_since = min(self._waiting_since, now)
+        if now - self._waiting_since > self._patience:
+            self._waiting_since = now
+            self._planner.restart()
+            self.safety.events.add(now, "planner", f"no new plan in {self._patience:g} s")
 
     def _count(
         self, now: float, deadline: float, state: RobotState | None, plan: TimedPlan | None

@@ -17,6 +17,8 @@ from mpc_robot.runtime.plan import Sampling, TimedPlan
 from mpc_robot.runtime.safe_actions import Hold, SafeAction
 
 Floats = npt.NDArray[np.float64]
+TOLERANCE = 1e-9
+"""Change of a command that is rounding, not an intervention."""
 
 
 @dataclass(frozen=True)
@@ -111,14 +113,14 @@ class Safety:
         faults = self._faults(now, state, plan)
         self.events.during(now, "fault", faults)
         self._judge(now, bool(faults))
-        wanted = self._safe(state)
+        wanted = self._safe(now, state)
         if not self.tripped and plan is not None and state is not None:
             planned = self._guarded(now, state, plan.sample(now, sampling))
             elapsed, blend = now - self._recovered, self._watchdogs.blend
             share = 1.0 if elapsed >= blend else elapsed / blend
             wanted = planned if share == 1.0 else (1.0 - share) * wanted + share * planned
         command = self._limiter.filter(wanted)
-        limited = not np.allclose(command, wanted, rtol=1e-9, atol=1e-12)
+        limited = bool((np.abs(command - wanted) > TOLERANCE).any())
         self.events.during(now, "limited", {"command"} if limited else set())
         return command
 
@@ -153,10 +155,14 @@ class Safety:
             self.tripped, self._recovered = False, now
             self.events.add(now, "recovered", "no more faults")
 
-    def _safe(self, state: RobotState | None) -> Floats:
+    def _safe(self, now: float, state: RobotState | None) -> Floats:
         """What the safe action commands; the last command if it does not know either."""
         last = self._limiter.command
-        wanted = self._action.command(state, last)
+        try:
+            wanted = self._action.command(state, last)
+        except Exception as error:  # whatever it is: somebody must command the robot
+            self.events.during(now, "safe action", {repr(error)})
+            return last
         return wanted if np.isfinite(wanted).all() else last
 
     def _guarded(self, now: float, state: RobotState, command: Floats) -> Floats:
@@ -165,7 +171,7 @@ class Safety:
         for guard in self._guards:
             if state.physics is not None:
                 allowed = guard.allow(state.physics, command)
-                if not np.allclose(allowed, command):
+                if (np.abs(allowed - command) > TOLERANCE).any():
                     changed.add(guard.reason)
                 command = allowed
         self.events.during(now, "guarded", changed)

@@ -47,6 +47,10 @@ class StateGate:
             return "from the future"
         if self.newest is not None and state.stamp <= self.newest.stamp:
             return "out of order"
+        return self._unsound(state)
+
+    def _unsound(self, state: RobotState) -> str | None:
+        """What is wrong with its numbers, if anything."""
         parts = [part for part in (state.physics, state.observation) if part is not None]
         if not parts:
             return "empty"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -301,3 +303,34 @@ def test_no_gradient_is_recorded_while_planning(lq: LinearQuadratic) -> None:
     MPC(Learned(lq), ICEM(ActionSpline(3, [-5.0], [5.0]))).act(lq.start)
     assert recorded
     assert not any(recorded)
+
+
+def test_a_plan_can_be_moved_on_by_several_steps(lq: LinearQuadratic) -> None:
+    mpc = noisy_mpc(lq)
+    mpc.skip(3)
+    assert mpc.plan is None
+    mpc.act(lq.start)
+    actions = planned(mpc).actions
+    mpc.skip(3)
+    later = torch.cat([actions[3:], actions[-1:].expand(3, -1)])
+    assert torch.equal(planned(mpc).actions, later)
+
+
+@pytest.mark.parametrize("search", [CEM, MPPI])
+def test_a_search_whose_time_is_up_keeps_the_best_so_far(
+    search: Callable[..., Any], lq: LinearQuadratic
+) -> None:
+    config = CEMConfig if search is CEM else MPPIConfig
+    spline = ActionSpline(8, [-5.0], [5.0])
+
+    def plan(iterations: int, budget: float) -> Plan:
+        optimizer = search(spline, config(iterations=iterations))
+        mpc = MPC(LinearDynamics(lq), optimizer, budget=budget)
+        mpc.act(lq.start)
+        return planned(mpc)
+
+    hurried, once, patient = plan(5, 1e-9), plan(1, math.inf), plan(5, 60.0)
+    assert torch.equal(hurried.actions, once.actions)
+    assert hurried.value == once.value < patient.value
+    with pytest.raises(ValueError, match="budget: expected positive, got 0"):
+        plan(1, 0)

@@ -1,0 +1,210 @@
+"""The loop on a robot simulated in real time, with everything that can go wrong going wrong."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mpc_robot.controllers import MPC, ICEMConfig, make_optimizer, spline_for
+from mpc_robot.dynamics.simulator import Simulator
+from mpc_robot.envs import env_spec, get_task, make_env
+from mpc_robot.runtime.base import RobotState
+from mpc_robot.runtime.clock import ManualClock
+from mpc_robot.runtime.events import EventLog
+from mpc_robot.runtime.limits import CommandLimiter, CommandLimits
+from mpc_robot.runtime.loop import ControlLoop
+from mpc_robot.runtime.mujoco_plant import MuJoCoPlant, Realism
+from mpc_robot.runtime.planner import PlannerProcess
+from mpc_robot.runtime.reporter import LoopReporter
+from mpc_robot.runtime.safe_actions import Rest
+from mpc_robot.runtime.safety import Safety, Watchdogs
+
+TASK = get_task("CartpoleBalance-v0")
+SPEC = env_spec(make_env(TASK))
+RATE = 100.0
+LIMITS = CommandLimits(SPEC.action_low, SPEC.action_high, velocity=50.0)
+DOGS = Watchdogs(state_age=0.15, plan_age=0.6, recover_after=0.05, blend=0.05)
+
+
+class Kept:
+    """A recorder that keeps everything."""
+
+    def __init__(self) -> None:
+        self.states: list[RobotState] = []
+        self.commands: list[tuple[float, float]] = []
+        self.events: list[str] = []
+
+    def state(self, state: RobotState) -> None:
+        self.states.append(state)
+
+    def command(self, stamp: float, command: np.ndarray) -> None:
+        self.commands.append((stamp, float(command[0])))
+
+    def event(self, stamp: float, name: str, reason: str) -> None:
+        self.events.append(f"{name}: {reason}")
+
+    def close(self) -> None: ...
+
+
+class Rig:
+    """A loop with its plant and planner."""
+
+    def __init__(self, patience: float = 0.8) -> None:
+        search = make_optimizer(spline_for(SPEC, 0.3), ICEMConfig(num_samples=16, num_elites=4))
+        self.planner = PlannerProcess(MPC(Simulator(TASK, threads=1), search), TASK)
+        self.plant = MuJoCoPlant(TASK, 0, Realism(position_noise=1e-4, dropout=0.1))
+        self.kept = Kept()
+        limiter = CommandLimiter(LIMITS, 1.0 / RATE, np.zeros(1))
+        self.loop = ControlLoop(
+            self.plant,
+            self.planner,
+            Safety(limiter, DOGS, action=Rest([0.0])),
+            RATE,
+            recorder=self.kept,
+            model=self.plant.model,
+            patience=patience,
+        )
+
+    def until(self, true: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + 20.0
+        while not true() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return true()
+
+    @property
+    def tripped(self) -> bool:
+        return self.loop.status().tripped
+
+
+@contextmanager
+def running(rig: Rig) -> Iterator[Rig]:
+    """The loop on a thread of its own, once it follows plans."""
+    thread = threading.Thread(target=rig.loop.run)
+    thread.start()
+    try:
+        assert rig.until(lambda: not rig.tripped)
+        yield rig
+    finally:
+        rig.loop.end()
+        thread.join()
+        rig.plant.close()
+        rig.planner.close()
+
+
+def commands_are_within_limits(rig: Rig) -> bool:
+    sent = np.array([command for _, command in rig.kept.commands])
+    within = (np.abs(sent) <= SPEC.action_high[0] + 1e-12).all()
+    return bool(within and (np.abs(np.diff(sent)) <= 50.0 / RATE + 1e-9).all())
+
+
+def test_a_pole_is_kept_upright_in_real_time(tmp_path: Path) -> None:
+    rig = Rig()
+    with LoopReporter(rig.loop, tmp_path / "loop.json", 0.1), running(rig):
+        time.sleep(2.0)
+    status = rig.loop.status()
+    pole = np.array([state.physics[2] for state in rig.kept.states if state.physics is not None])
+    assert np.cos(pole[-50:]).min() > 0.95
+    assert status.states == len(rig.kept.states) > 100
+    assert status.ticks == len(rig.kept.commands) > 100
+    assert status.times["plan_latency"]["count"] > 10
+    assert commands_are_within_limits(rig)
+    told = json.loads((tmp_path / "loop.json").read_text())
+    assert told == json.loads(json.dumps(status.as_dict()))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("whom", ["plant", "planner"])
+def test_either_side_may_fail_and_come_back(whom: str, how: signal.Signals) -> None:
+    """A planner is killed too fast to matter; the other three are noticed."""
+    with running(Rig()) as rig:
+        process = getattr(rig, whom)
+        pid = process.pid
+        os.kill(pid, how)
+        if (whom, how) != ("planner", signal.SIGKILL):
+            assert rig.until(lambda: rig.tripped)
+        if how == signal.SIGSTOP and whom == "plant":
+            os.kill(pid, signal.SIGCONT)  # nobody else would; a planner is begun anew by the loop
+        assert rig.until(lambda: process.pid not in (0, pid) or how == signal.SIGSTOP)
+        assert rig.until(lambda: not rig.tripped)
+    assert commands_are_within_limits(rig)
+
+
+def test_an_emergency_stop_rests_until_it_is_reset() -> None:
+    with running(Rig()) as rig:
+        rig.loop.safety.stop("test")
+        time.sleep(0.5)
+        assert rig.kept.commands[-1][1] == 0.0
+        assert rig.loop.status().stopped == "test"
+        rig.loop.safety.reset()
+        assert rig.until(lambda: not rig.tripped)
+    assert "fault: stopped: test" in rig.kept.events
+    assert commands_are_within_limits(rig)
+
+
+class Scripted:
+    """A plant whose clock and states are given; it records what is written and when."""
+
+    def __init__(self, late: dict[int, float]) -> None:
+        self.clock = ManualClock()
+        self.clock.wait_until = self._wait  # type: ignore[method-assign]
+        self.writes: list[float] = []
+        self._late = late
+        self.over = False
+
+    def _wait(self, deadline: float) -> None:
+        late = self._late.get(len(self.writes), 0.0)
+        self.clock.time = max(self.clock.time, deadline) + late
+
+    def read(self) -> RobotState | None:
+        return None
+
+    def write(self, command: np.ndarray) -> None:
+        self.writes.append(self.clock.time)
+
+    def close(self) -> None: ...
+
+
+class NoPlanner:
+    """A planner that never has a plan."""
+
+    def see(self, state: RobotState, commands: object) -> None: ...
+
+    def plan(self) -> None:
+        return None
+
+    def restart(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_deadlines_are_absolute_and_those_that_are_missed_are_counted() -> None:
+    plant = Scripted({3: 0.004, 5: 0.035})
+    safety = Safety(CommandLimiter(LIMITS, 0.01, np.zeros(1)))
+    status = ControlLoop(plant, NoPlanner(), safety, 100.0).run(0.12)
+    expected = [0, 0.01, 0.02, 0.034, 0.04, 0.085, 0.09, 0.1, 0.11]
+    np.testing.assert_allclose(plant.writes, expected, atol=1e-9)
+    assert status.missed == 12 - len(expected)
+    assert status.times["jitter"]["max"] == pytest.approx(0.035)
+
+
+def test_what_goes_on_is_one_event() -> None:
+    log = EventLog()
+    for stamp, reasons in enumerate([{"a"}, {"a", "b"}, {"b"}, set(), {"b"}]):
+        log.during(stamp, "fault", reasons)
+    assert [(event.stamp, event.reason) for event in log.newest] == [(0, "a"), (1, "b"), (4, "b")]
+    assert log.counts == {"fault: a": 1, "fault: b": 2}
+    assert [event.reason for event in log.take()] == ["a", "b", "b"]
+    assert log.take() == []
+
+
+def test_a_rate_must_be_positive() -> None:
+    safety = Safety(CommandLimiter(LIMITS, 0.01, np.zeros(1)))
+    with pytest.raises(ValueError, match="rate: expected a positive number of Hz, got 0"):
+        ControlLoop(Scripted({}), NoPlanner(), safety, 0)

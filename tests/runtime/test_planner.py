@@ -1,0 +1,174 @@
+"""The planner's process plans from the newest state, and survives whatever a controller does."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from mpc_robot.controllers import MPC, ICEMConfig, Plan, make_optimizer, spline_for
+from mpc_robot.dynamics.base import Sensed
+from mpc_robot.dynamics.simulator import Simulator
+from mpc_robot.envs import env_spec, get_task, make_env, physics_state
+from mpc_robot.runtime.base import RobotState
+from mpc_robot.runtime.clock import RealClock
+from mpc_robot.runtime.forecast import Commands, Forecast
+from mpc_robot.runtime.mailbox import Mailbox
+from mpc_robot.runtime.plan import TimedPlan
+from mpc_robot.runtime.planner import PlannerProcess, Timing
+
+TASK = get_task("CartpoleBalance-v0")
+ENV = make_env(TASK)
+SPEC = env_spec(ENV)
+ENV.reset(seed=0)
+START = physics_state(ENV)
+CLOCK = RealClock()
+
+
+class Tells:
+    """A controller that answers with the cart's position as it was shown it, and may misbehave."""
+
+    observes: Sensed = "state"
+    plan: Plan | None = None
+
+    def __init__(self) -> None:
+        self.skipped: list[int] = []
+        self.order = Mailbox(1)  # 0 behave, 1 raise, 2 hang, 3 not a number
+
+    def reset(self, seed: int) -> None:
+        self.seed = seed
+
+    def skip(self, steps: int) -> None:
+        self.skipped.append(steps)
+
+    def act(self, sensed: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        order = 0 if (got := self.order.get()) is None else int(got[1][0])
+        if order == 1:
+            raise RuntimeError("out of ideas")
+        while order == 2:
+            time.sleep(1.0)
+        return np.array([np.nan if order == 3 else sensed[1]])
+
+
+def state(position: float, number: int = 0) -> RobotState:
+    physics = START.copy()
+    physics[1] = position
+    return RobotState(CLOCK.now(), number, physics)
+
+
+def newest(planner: PlannerProcess) -> TimedPlan:
+    plan = planner.plan()
+    assert plan is not None
+    return plan
+
+
+def nothing_sent() -> Commands:
+    return Commands(np.array([CLOCK.now()]), np.zeros((1, 1)))
+
+
+def shown(planner: PlannerProcess, good: Callable[[TimedPlan], bool]) -> TimedPlan:
+    """Show states until there is a plan that is good."""
+    for k in range(2_000):
+        planner.see(state(0.5, k), nothing_sent())
+        if (plan := planner.plan()) is not None and good(plan):
+            return plan
+        time.sleep(0.005)
+    raise AssertionError("no such plan in 10 s")
+
+
+Teller = tuple[Tells, PlannerProcess]
+
+
+@pytest.fixture
+def teller() -> Iterator[Teller]:
+    """A planner whose controller tells what it is shown."""
+    controller = Tells()
+    planner = PlannerProcess(controller, TASK, timing=Timing(compensate=False))
+    yield controller, planner
+    planner.close()
+
+
+def test_what_is_seen_is_what_is_planned_from(teller: Teller) -> None:
+    _, planner = teller
+    before = CLOCK.now()
+    plan = shown(planner, lambda plan: True)
+    assert plan.actions.tolist() == [[0.5]]
+    assert before <= plan.seen <= plan.start <= CLOCK.now()
+    assert plan.dt == SPEC.dt
+    assert plan is planner.plan()
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_controller_that_fails_or_hangs_begins_anew(teller: Teller, order: int) -> None:
+    controller, planner = teller
+    last = shown(planner, lambda plan: True)
+    first = planner.pid
+    controller.order.put(order)
+    for k in range(20):
+        planner.see(state(0.5, k), nothing_sent())
+        time.sleep(0.01)
+    assert newest(planner).seen - last.seen < 0.2  # it fell silent
+    controller.order.put(0)
+    planner.restart()
+    after = CLOCK.now()
+    assert shown(planner, lambda plan: plan.seen > after).actions.tolist() == [[0.5]]
+    assert planner.pid != first
+
+
+def test_not_a_number_is_passed_on_for_safety_to_see(teller: Teller) -> None:
+    controller, planner = teller
+    controller.order.put(3)
+    assert shown(planner, lambda plan: bool(np.isnan(plan.actions).all()))
+
+
+def test_a_planner_that_is_stopped_goes_on_from_the_newest_state(teller: Teller) -> None:
+    _, planner = teller
+    shown(planner, lambda plan: True)
+    os.kill(planner.pid, signal.SIGSTOP)
+    for k in range(50):
+        planner.see(state(k, 100 + k), nothing_sent())
+    os.kill(planner.pid, signal.SIGCONT)
+    deadline = CLOCK.now() + 10.0
+    while newest(planner).actions[0, 0] == 0.5 and CLOCK.now() < deadline:
+        time.sleep(0.01)
+    assert newest(planner).actions.tolist() == [[49.0]]
+
+
+def test_plans_begin_where_the_robot_will_be() -> None:
+    """The state is shown 40 ms late, and actuators are 30 ms late."""
+    controller = Tells()
+    planner = PlannerProcess(controller, TASK, timing=Timing(actuation_delay=0.03))
+    seen = CLOCK.now() - 0.04
+    physics = START.copy()
+    physics[1], physics[1 + ENV.unwrapped.model.nq] = 0.0, 1.0  # type: ignore[attr-defined]
+    commands = Commands(np.array([seen - 1.0, seen]), np.array([[0.3], [0.9]]))
+    planner.see(RobotState(seen, 0, physics), commands)
+    while (plan := planner.plan()) is None:
+        time.sleep(0.01)
+    planner.close()
+    assert plan.start >= seen + 0.04
+    forecast = Forecast(ENV.unwrapped.model, 0.03)  # type: ignore[attr-defined]
+    expected = forecast(physics, seen, plan.start + 0.03, commands)
+    assert plan.actions[0, 0] == expected[1] > 0.06
+
+
+def test_a_real_planner_moves_its_warm_start_on() -> None:
+    """Plans a second apart that want the same: the pole upright."""
+    search = make_optimizer(spline_for(SPEC, 0.3), ICEMConfig(num_samples=20, num_elites=4))
+    planner = PlannerProcess(MPC(Simulator(TASK, threads=1), search), TASK)
+    first = shown(planner, lambda plan: len(plan.actions) == search.spline.horizon)
+    later = shown(planner, lambda plan: plan.start > first.start + 0.2)
+    planner.close()
+    assert later.value > -np.inf
+    assert later.latency > 0
+    assert later.divergence < 1.0
+
+
+def test_bad_settings() -> None:
+    with pytest.raises(ValueError, match="actuation_delay: expected from 0 to 10 s, got -1"):
+        Timing(actuation_delay=-1)
+    with pytest.raises(ValueError, match="latency_quantile: expected in"):
+        Timing(latency_quantile=0.0)
