@@ -104,11 +104,12 @@ def test_what_is_seen_is_what_is_planned_from(teller: Teller) -> None:
 @pytest.mark.parametrize("order", [1, 2])
 def test_a_controller_that_fails_or_hangs_begins_anew(teller: Teller, order: int) -> None:
     controller, planner = teller
-    last = shown(planner, lambda plan: True)
+    shown(planner, lambda plan: True)
     first = planner.pid
     controller.order.put(order)
-    while newest(planner) is not last:  # it falls silent
-        last = newest(planner)
+    last: TimedPlan | None = None
+    while (now := newest(planner)) is not last:  # it falls silent
+        last = now
         for k in range(20):
             planner.see(state(0.5, k), nothing_sent())
             time.sleep(0.01)
