@@ -6,7 +6,6 @@ Needs rclpy, from a sourced /opt/ros or from the wheels of the extra ``[ros]``.
 from __future__ import annotations
 
 import threading
-import time
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,9 +35,9 @@ except ImportError as error:
 
 from mpc_robot.runtime.base import Clock, RobotState
 from mpc_robot.runtime.clock import RealClock
-from mpc_robot.runtime.joints import CommandInbox, Faults, StateInbox, command_names, finite
+from mpc_robot.runtime.joints import CommandInbox, StateInbox, command_names, finite
 from mpc_robot.runtime.joints import joint_names as joint_names_of
-from mpc_robot.runtime.stamps import SimulatedClock
+from mpc_robot.runtime.stamps import SimulatedClock, joined, split
 from mpc_robot.runtime.topics import Reliability, Topics
 
 Floats = npt.NDArray[np.float64]
@@ -163,7 +162,7 @@ class Ros2Plant:
 
     def _state(self, message: Any) -> None:
         """A JointState arrived."""
-        stamp = _seconds(message.header.stamp)
+        stamp = joined(message.header.stamp)
         self._inbox.joint_state(stamp, message.name, message.position, message.velocity)
 
     def _goal(self, message: Any) -> None:
@@ -175,7 +174,7 @@ class Ros2Plant:
     def _time(self, message: Any) -> None:
         """A Clock arrived."""
         if self._simulated is not None:
-            self._simulated.set(_seconds(message.clock))
+            self._simulated.set(joined(message.clock))
 
 
 class Ros2Port:
@@ -247,12 +246,7 @@ def _qos(depth: int, reliability: Reliability) -> Any:
     )
 
 
-def _seconds(stamp: Any) -> float:
-    """A Time or Duration in s."""
-    return float(stamp.sec + 1e-9 * stamp.nanosec)
-
-
 def _at(kind: Any, seconds: float) -> Any:
     """``seconds`` as a Time or Duration."""
-    whole = int(seconds)
-    return kind(sec=whole, nanosec=min(int((seconds - whole) * 1e9), 999_999_999))
+    whole, rest = split(seconds)
+    return kind(sec=whole, nanosec=rest)

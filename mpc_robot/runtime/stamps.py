@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import time
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,9 @@ class StampMap:
         """
         self.restarts = 0
         self._window, self._patience = window, patience
-        self._forget(-math.inf)
+        self._last = self._suspect = -math.inf
+        self._late, self._turn = 0, -math.inf
+        self._before = self._least = math.inf
 
     def local(self, stamp: float, arrival: float) -> float | None:
         """When that was here, s, at most ``arrival``; None if it is not newer than one before."""
@@ -43,18 +46,23 @@ class StampMap:
             if self._late < self._patience:
                 return None
             self.restarts += 1
-            self._forget(arrival)
+            self._before = self._least = math.inf
         self._last, self._late = stamp, 0
         if arrival >= self._turn:
             self._before, self._least, self._turn = self._least, math.inf, arrival + self._window
         self._least = min(self._least, arrival - stamp)
         return stamp + min(self._before, self._least)
 
-    def _forget(self, turn: float) -> None:
-        """Begin with the next stamp."""
-        self._last = self._suspect = -math.inf
-        self._late, self._turn = 0, turn
-        self._before = self._least = math.inf
+
+def split(seconds: float) -> tuple[int, int]:
+    """A time as messages have it: whole seconds, and nanoseconds."""
+    whole = int(seconds)
+    return whole, min(int((seconds - whole) * 1e9), 999_999_999)
+
+
+def joined(stamp: Any) -> float:
+    """The ``sec`` and ``nanosec`` of a message in s."""
+    return float(stamp.sec + 1e-9 * stamp.nanosec)
 
 
 class SimulatedClock:
