@@ -12,7 +12,7 @@ from mpc_robot.errors import require
 from mpc_robot.runtime.base import RobotState
 from mpc_robot.runtime.events import EventLog
 from mpc_robot.runtime.guards import Guard, Workspace
-from mpc_robot.runtime.limits import CommandLimiter
+from mpc_robot.runtime.limits import CommandLimiter, CommandLimits
 from mpc_robot.runtime.plan import Sampling, TimedPlan
 from mpc_robot.runtime.safe_actions import Hold, SafeAction
 
@@ -27,7 +27,8 @@ class Watchdogs:
 
     Attributes:
         state_age: age from which a state is stale, s.
-        plan_age: age, of the state that a plan was made from, from which the plan is stale, s.
+        plan_age: age, of the state that a plan was made from, from which the plan is stale, s. It
+            should be less than the horizon: after its end, a plan's last command is held.
         divergence: distance of a state from what was forecast of it that is too much, rad or m.
         recover_after: time without any fault after which the plan is followed again, s.
         blend: time over which command and plan are mixed then, so that nothing jumps, s.
@@ -81,6 +82,7 @@ class Safety:
         self._limiter, self._watchdogs = limiter, watchdogs or Watchdogs()
         self._guards, self._workspace, self._action = tuple(guards), workspace, action or Hold()
         self._stopped: str | None = None
+        self._coming: tuple[CommandLimits, float] | None = None
         self._faultless_since = np.inf
         self._recovered = -np.inf
 
@@ -102,6 +104,19 @@ class Safety:
         """End a stop; the plan is followed again once there is no fault."""
         self._stopped = None
 
+    def retune(self, watchdogs: Watchdogs, limits: CommandLimits, dt: float) -> None:
+        """Change what counts as a fault, at once, and what commands may do; from any thread.
+
+        The new limits hold from when the command has come to rest within them under the old ones,
+        which it does now.
+
+        Args:
+            watchdogs: what counts as a fault.
+            limits: what commands may do.
+            dt: time from one command to the next, s.
+        """
+        self._watchdogs, self._coming = watchdogs, (limits, dt)
+
     def command(
         self,
         now: float,
@@ -119,10 +134,24 @@ class Safety:
             elapsed, blend = now - self._recovered, self._watchdogs.blend
             share = 1.0 if elapsed >= blend else elapsed / blend
             wanted = planned if share == 1.0 else (1.0 - share) * wanted + share * planned
+        if (coming := self._coming) is not None:
+            wanted = self._changing(now, wanted, coming)
         command = self._limiter.filter(wanted)
         limited = bool((np.abs(command - wanted) > TOLERANCE).any())
         self.events.during(now, "limited", {"command"} if limited else set())
         return command
+
+    def _changing(self, now: float, wanted: Floats, coming: tuple[CommandLimits, float]) -> Floats:
+        """What leads to rest within the limits to come; there they come into force."""
+        (limits, dt), sent = coming, self._limiter.command
+        inside = np.clip(sent, limits.low, limits.high)
+        if not (self._limiter.still and (inside == sent).all()):
+            return np.where(inside == sent, np.nan, inside)  # NaN asks an actuator to stop
+        self._limiter = CommandLimiter(limits, dt, sent)
+        if self._coming is coming:  # and not changed again since
+            self._coming = None
+        self.events.add(now, "limits", "changed")
+        return wanted
 
     def _faults(self, now: float, state: RobotState | None, plan: TimedPlan | None) -> set[str]:
         """Every reason not to follow the plan."""
@@ -134,7 +163,7 @@ class Safety:
         elif self._workspace is not None and state.physics is not None:
             if (site := self._workspace.left(state.physics)) is not None:
                 faults.add(f"{site} leaves its workspace")
-        if plan is None or now - plan.seen > dogs.plan_age or now > plan.end + plan.dt:
+        if plan is None or now - plan.seen > dogs.plan_age:
             faults.add("stale plan")
         elif plan.value == -np.inf or not np.isfinite(plan.actions).all():
             faults.add("no sound plan")
