@@ -22,6 +22,7 @@ from mpc_robot.runtime.safety import Safety
 from mpc_robot.runtime.states import StateGate
 
 Floats = npt.NDArray[np.float64]
+TIMES = ("period", "jitter", "tick", "state_age", "plan_age", "plan_latency")
 
 
 class Recorder(Protocol):
@@ -46,7 +47,7 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True)
 class LoopStatus:
-    """What the loop has counted so far; times in s.
+    """What the loop has counted since it was last run; times in s.
 
     Attributes:
         ticks: commands sent.
@@ -57,7 +58,7 @@ class LoopStatus:
         times: count, p50, p99 and max of ``period`` (from tick to tick), ``jitter`` (lateness of
             ticks), ``tick`` (how long a tick takes), ``state_age``, ``plan_age`` (of the state that
             a plan was made from, when it is sampled) and ``plan_latency``.
-        events: how often what happened.
+        events: how often what happened, since the beginning.
     """
 
     ticks: int
@@ -118,14 +119,13 @@ class ControlLoop:
         self._recorder, self._gate = recorder, StateGate(safety.events, model)
         self._ended = threading.Event()
         self._sent: deque[tuple[float, Floats]] = deque(maxlen=HISTORY)
-        names = ("period", "jitter", "tick", "state_age", "plan_age", "plan_latency")
-        self._times = {name: Histogram() for name in names}
-        self._ticks = self._missed = self._states = 0
-        self._last_tick, self._last_plan = np.nan, -np.inf
         self._patience, self._waiting_since = patience, np.inf
+        self._last_plan = -np.inf
+        self._forget()
 
     def run(self, seconds: float | None = None) -> LoopStatus:
         """Tick until the plant is over, :meth:`end` is called, or so many seconds have passed."""
+        self._forget()
         clock, period = self._plant.clock, 1.0 / self.rate
         began = deadline = clock.now()
         self._ended.clear()
@@ -155,6 +155,12 @@ class ControlLoop:
             {name: times.summary() for name, times in self._times.items()},
             dict(self.safety.events.counts),
         )
+
+    def _forget(self) -> None:
+        """Count from zero."""
+        self._times = {name: Histogram() for name in TIMES}
+        self._ticks = self._missed = self._states = 0
+        self._last_tick = np.nan
 
     def _tick(self, now: float, deadline: float) -> None:
         """Read, show, command."""

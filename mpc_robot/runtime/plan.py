@@ -36,11 +36,6 @@ class TimedPlan:
     value: float = 0.0
     divergence: float = 0.0
 
-    @property
-    def end(self) -> float:
-        """When the last of its commands has been held for ``dt``, s."""
-        return self.start + self.dt * len(self.actions)
-
     def sample(self, time: float, sampling: Sampling = "zero") -> Floats:
         """The command ``[A]`` at ``time``; before the plan its first, after it its last.
 

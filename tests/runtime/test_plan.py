@@ -59,7 +59,3 @@ def test_a_plan_of_one_command_is_held(sampling: Sampling) -> None:
 def test_a_sample_is_the_callers_own() -> None:
     PLAN.sample(10.0)[:] = 99.0
     assert (PLAN.sample(10.0) == ACTIONS[0]).all()
-
-
-def test_the_end_is_when_the_last_command_was_held_for_a_step() -> None:
-    assert PLAN.end == pytest.approx(10.4)

@@ -61,7 +61,6 @@ def test_it_passes_to_the_plan_without_a_jump() -> None:
     [
         ({"state_age": 0.06}, "stale state"),
         ({"seen": -1.0}, "stale plan"),
-        ({"start": -1.0}, "stale plan"),
         ({"value": -np.inf}, "no sound plan"),
         ({"actions": np.full((10, 1), np.nan)}, "no sound plan"),
         ({"divergence": 0.2}, "state diverges from its forecast"),
