@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mpc_robot.controllers.base import Controller
 from mpc_robot.envs import Task
 from mpc_robot.errors import require
-from mpc_robot.runtime.base import RobotState
+from mpc_robot.runtime.base import Clock, RobotState
 from mpc_robot.runtime.clock import RealClock
 from mpc_robot.runtime.forecast import Commands, Forecast
 from mpc_robot.runtime.kept import KeptProcess
@@ -116,9 +116,22 @@ class PlannerProcess:
     """
 
     def __init__(
-        self, controller: Controller, task: Task, seed: int = 0, timing: Timing | None = None
+        self,
+        controller: Controller,
+        task: Task,
+        seed: int = 0,
+        timing: Timing | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        """Fork now; ``controller`` is reset with ``seed`` there, and should not be used here."""
+        """Fork now.
+
+        Args:
+            controller: plans in the other process, and should not be used here.
+            task: what it plans for.
+            seed: it is reset with it.
+            timing: how plans are timed.
+            clock: the plant's, if other processes can see it; the world's by default.
+        """
         sensing = Sensing(task)
         self.timing = timing or Timing()
         self._spec, self._size = sensing.spec, sensing.physics_dim
@@ -126,7 +139,9 @@ class PlannerProcess:
         self._plans = Mailbox(5 + STEPS * sensing.spec.action_dim + 1)
         self._read = 0
         self._newest: TimedPlan | None = None
-        worker = _Worker(controller, sensing, self.timing, self._sights, self._plans)
+        worker = _Worker(
+            controller, sensing, self.timing, self._sights, self._plans, clock or RealClock()
+        )
         self._process = KeptProcess(lambda: worker.work(seed))
 
     @property
@@ -207,10 +222,11 @@ class _Worker:
         timing: Timing,
         sights: Mailbox,
         plans: Mailbox,
+        clock: Clock,
     ) -> None:
         """Everything it needs; nothing is begun yet."""
         self._controller, self._sensing, self._timing = controller, sensing, timing
-        self._sights, self._plans, self._clock = sights, plans, RealClock()
+        self._sights, self._plans, self._clock = sights, plans, clock
         self._latencies: deque[float] = deque(maxlen=50)
         self._last: tuple[TimedPlan, _Sight] | None = None
         self._forecast = None
