@@ -140,7 +140,12 @@ class PlannerProcess:
         self._read = 0
         self._newest: TimedPlan | None = None
         worker = _Worker(
-            controller, sensing, self.timing, self._sights, self._plans, clock or RealClock()
+            controller,
+            sensing,
+            self.timing,
+            clock or RealClock(),
+            sights=self._sights,
+            plans=self._plans,
         )
         self._process = KeptProcess(lambda: worker.work(seed))
 
@@ -220,9 +225,10 @@ class _Worker:
         controller: Controller,
         sensing: Sensing,
         timing: Timing,
+        clock: Clock,
+        *,
         sights: Mailbox,
         plans: Mailbox,
-        clock: Clock,
     ) -> None:
         """Everything it needs; nothing is begun yet."""
         self._controller, self._sensing, self._timing = controller, sensing, timing
