@@ -8,6 +8,7 @@ from mpc_robot.controllers.base import (
     finite_or_worst,
     sense,
 )
+from mpc_robot.controllers.caution import Caution
 from mpc_robot.controllers.cem import CEM, CEMConfig
 from mpc_robot.controllers.gradient import GradientAscent, GradientConfig
 from mpc_robot.controllers.icem import ICEM, ICEMConfig
@@ -31,6 +32,7 @@ __all__ = [
     "OPTIMIZERS",
     "ActionSpline",
     "CEMConfig",
+    "Caution",
     "Controller",
     "GradientAscent",
     "GradientConfig",

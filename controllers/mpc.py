@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mpc_robot.controllers.base import Plan, Score, TrajectoryOptimizer
+from mpc_robot.controllers.caution import Caution
 from mpc_robot.controllers.risk import Risk, mean
 from mpc_robot.dynamics.base import Dynamics, Sensed, Trajectories
 from mpc_robot.errors import require
@@ -41,6 +42,7 @@ class MPC:
         risk: Risk = mean,
         replan_every: int = 1,
         budget: float = math.inf,
+        caution: Caution | None = None,
     ) -> None:
         """Plan in ``dynamics`` by ``optimizer``; starts as after ``reset(0)``.
 
@@ -54,6 +56,7 @@ class MPC:
                 higher than plans need be made.
             budget: time after which a search begins no further iteration, s; the plan is then the
                 best so far. The first iteration is always done.
+            caution: how to judge what the model does not know; None for as it comes.
 
         Raises:
             ValueError: if the discount is not in (0, 1], a plan is followed for no step or a search
@@ -69,6 +72,7 @@ class MPC:
         self.risk = risk
         self.replan_every = replan_every
         self.budget = budget
+        self.caution = caution
         self.plan: Plan | None = None
         self.rng = torch.Generator()
         self._sensed: npt.NDArray[np.float64] | None = None
@@ -152,11 +156,12 @@ class MPC:
         """What the returns of ``actions[N, H, A]`` over all particles are worth, ``[N]``."""
         state = self.dynamics.start(sensed, len(actions))
         futures = self.dynamics.rollout(state, actions, self.rng)
+        if self.caution is not None:
+            futures = self.caution(futures)
         returns = futures.returns(self.discount)
         if self.terminal_value is not None:
-            worth = self.discount ** actions.shape[1] * self.terminal_value(
-                futures.observations[:, :, -1]
-            )
+            worth = self.terminal_value(futures.observations[:, :, -1])
+            worth = self.discount ** futures.rewards.shape[-1] * worth
             survived = futures.continues.prod(dim=-1)
             returns = returns + torch.where(survived == 0, 0.0, survived * worth)
         return self.risk(returns)
