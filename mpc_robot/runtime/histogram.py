@@ -28,7 +28,7 @@ class Histogram:
         at = int(math.log(max(seconds, _LEAST) / _LEAST) * _SCALE)
         self._bins[min(at, _BINS - 1)] += 1
         self.count += 1
-        self.greatest = max(self.greatest, seconds)
+        self.greatest = max(self.greatest, float(seconds))
 
     def quantile(self, share: float) -> float:
         """The duration, s, that a ``share`` of them does not exceed, to 1%; 0 while empty."""
