@@ -15,6 +15,7 @@ import mpc_robot
 from mpc_robot.cli.common import Command, Failed, Outcome, parse
 from mpc_robot.cli.doctor import Doctor
 from mpc_robot.cli.eval import Eval
+from mpc_robot.cli.ros2 import Ros2, Ros2Sim, parse_ros2, parse_ros2_sim
 from mpc_robot.cli.run import Run, parse_run
 from mpc_robot.cli.tasks import Tasks
 from mpc_robot.cli.train import Train, parse_train
@@ -27,6 +28,7 @@ GOOD, FAILED, WRONG_WORDS = 0, 1, 2
 EXPECTED = (
     Failed,
     ValueError,
+    ImportError,
     OSError,
     CheckpointError,
     PlantError,
@@ -41,6 +43,8 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Sequence[str]], Command]]] = {
     "train": (Train, parse_train),
     "eval": (Eval, lambda words: parse("eval", Eval, words)),
     "run": (Run, parse_run),
+    "ros2": (Ros2, parse_ros2),
+    "ros2-sim": (Ros2Sim, parse_ros2_sim),
     "doctor": (Doctor, lambda words: parse("doctor", Doctor, words)),
 }
 """Subcommand -> (its options, what understands the words behind it)."""

@@ -210,17 +210,9 @@ class Run(Generic[OptimizerConfig]):
     def _prepared(self) -> tuple[Task, Controller]:
         """The task as the controller acts on it, and the controller."""
         task = get_task(self.task)
-        if self.dynamics == SIMULATOR:
-            config = self._planner(task)
-            return config.acted_on(task), simulator_planner(
-                task, config, threads=self.common.threads
-            )
-        spline = spline_for(spec_of(task), self.horizon, self.knots, self.interpolation)
-        search = make_optimizer(spline, self.config)  # type: ignore[arg-type]
-        agent = open_pets(self.dynamics, task)
-        return task, MPC(
-            agent.model, search, self.discount, agent.value, replan_every=self.replan_every
-        )
+        config = self._planner(task)
+        planner = planner_in(self.dynamics, task, config, self.common.threads)
+        return (config.acted_on(task) if self.dynamics == SIMULATOR else task), planner
 
     def _planner(self, task: Task) -> PlannerConfig:
         """What is known to suit the task, but for what is said here."""
@@ -241,6 +233,21 @@ def spec_of(task: Task) -> EnvSpec:
         return env_spec(env)
 
 
+def planner_in(dynamics: str, task: Task, config: PlannerConfig, threads: int) -> MPC:
+    """A planner in the simulator, or in the model of the run in the folder ``dynamics``.
+
+    Raises:
+        UnknownNameError: if ``dynamics`` is no folder.
+        CheckpointError: if the run is damaged, or of another task.
+        ValueError: if the run's agent does not plan in a model.
+    """
+    if dynamics == SIMULATOR:
+        return simulator_planner(task, config, threads=threads)
+    spline = spline_for(spec_of(task), config.horizon, config.knots, config.interpolation)
+    search, agent = make_optimizer(spline, config.optimizer), open_pets(dynamics, task)
+    return MPC(agent.model, search, config.discount, agent.value, replan_every=config.replan_every)
+
+
 def parse_run(argv: Sequence[str]) -> Command:
     """The words behind ``run``; task, dynamics and controller decide settings and defaults.
 
@@ -258,7 +265,7 @@ def parse_run(argv: Sequence[str]) -> Command:
     if name == ILQR_NAME:
         return parse("run", RunILQR, argv, RunILQR(tyro.MISSING, ILQRConfig()))
     task, dynamics = peek(argv, "--task"), peek(argv, "--dynamics") or SIMULATOR
-    config = PlannerConfig() if task is None else _planning(get_task(task), dynamics)
+    config = PlannerConfig() if task is None else planning(get_task(task), dynamics)
     if name:
         config = with_optimizer(config, name)
     kind: Any = type(config.optimizer)
@@ -276,7 +283,7 @@ def parse_run(argv: Sequence[str]) -> Command:
     return parse("run", Run[kind], argv, default)
 
 
-def _planning(task: Task, dynamics: str) -> PlannerConfig:
+def planning(task: Task, dynamics: str) -> PlannerConfig:
     """How to plan in such dynamics: as the run does, or as is known to suit the task."""
     if dynamics == SIMULATOR:
         return simulator_preset(task.name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -42,7 +43,7 @@ from mpc_robot.errors import require
 from mpc_robot.runtime.base import Clock, RobotState
 from mpc_robot.runtime.clock import RealClock
 from mpc_robot.runtime.joints import CommandInbox, StateInbox, command_names, finite, joint_names
-from mpc_robot.runtime.stamps import SimulatedClock, joined, split
+from mpc_robot.runtime.stamps import SimulatedClock, clock_of, joined, split
 from mpc_robot.runtime.topics import Reliability, Topics
 
 Floats = npt.NDArray[np.float64]
@@ -145,15 +146,21 @@ class DdsPlant:
         faults: messages that were refused.
     """
 
-    def __init__(self, model: mujoco.MjModel, topics: Topics | None = None) -> None:
+    def __init__(
+        self, model: mujoco.MjModel, topics: Topics | None = None, clock: Clock | None = None
+    ) -> None:
         """Join the domain, subscribe and advertise.
+
+        Args:
+            model: the robot's.
+            topics: names, types and quality of service.
+            clock: to count on; by default, as ``topics`` say.
 
         Raises:
             ValueError: if a joint of the model has no name, or is none that a JointState tells of.
         """
         self._topics = topics = topics or Topics()
-        self._simulated = SimulatedClock() if topics.sim_time else None
-        self.clock: Clock = self._simulated or RealClock()
+        self.clock = clock or clock_of(topics)
         self._inbox = StateInbox(model, self.clock, topics.frame)
         self.faults = self._inbox.faults
         self._names = list(command_names(model))
@@ -164,7 +171,7 @@ class DdsPlant:
         )
         if model.nmocap:
             participant.subscribe(types.PoseStamped, topics.goal, self._goal, 1, "reliable")
-        if self._simulated is not None:
+        if isinstance(self.clock, SimulatedClock):
             participant.subscribe(types.Clock, "/clock", self._time)
         forward = topics.command_type == "forward"
         self._commands = participant.advertise(
@@ -208,8 +215,8 @@ class DdsPlant:
 
     def close(self) -> None:
         """Send nothing more; the robot's own watchdog sees to its safety."""
-        if self._simulated is not None:
-            self._simulated.close()
+        if isinstance(self.clock, SimulatedClock):
+            self.clock.close()
         self._participant.close()
 
     def _state(self, message: types.JointState) -> None:
@@ -225,8 +232,8 @@ class DdsPlant:
 
     def _time(self, message: types.Clock) -> None:
         """A Clock arrived."""
-        if self._simulated is not None:
-            self._simulated.set(joined(message.clock))
+        if isinstance(self.clock, SimulatedClock):
+            self.clock.set(joined(message.clock))
 
 
 class DdsPort:
@@ -254,13 +261,14 @@ class DdsPort:
         participant.start()
 
     def publish(self, now: float, position: Floats, velocity: Floats, effort: Floats) -> None:
-        """Send a JointState of the moment ``now``, s: the simulation's time, or that of day."""
+        """Send a JointState of the moment ``now``, s in the simulation."""
         numbers = [values.tolist() for values in (position, velocity, effort)]
-        header = types.Header(types.Time(*split(now)))
+        stamp = time.time() if self._clock is None else now
+        header = types.Header(types.Time(*split(stamp)))
         self._states.write(types.JointState(header, self._names, *numbers))
 
     def tick(self, now: float) -> None:
-        """Send the simulation's time, s, if that is asked for."""
+        """Send the simulation's time, s, if that is what to go by."""
         if self._clock is not None:
             self._clock.write(types.Clock(types.Time(*split(now))))
 

@@ -6,9 +6,10 @@ Needs rclpy, from a sourced /opt/ros or from the wheels of the extra ``[ros]``.
 from __future__ import annotations
 
 import threading
+import time
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import mujoco
@@ -37,7 +38,7 @@ from mpc_robot.runtime.base import Clock, RobotState
 from mpc_robot.runtime.clock import RealClock
 from mpc_robot.runtime.joints import CommandInbox, StateInbox, command_names, finite
 from mpc_robot.runtime.joints import joint_names as joint_names_of
-from mpc_robot.runtime.stamps import SimulatedClock, joined, split
+from mpc_robot.runtime.stamps import SimulatedClock, clock_of, joined, split
 from mpc_robot.runtime.topics import Reliability, Topics
 
 Floats = npt.NDArray[np.float64]
@@ -50,9 +51,14 @@ def spinning(node: Any) -> Iterator[None]:
     executor.add_node(node)
 
     def spin() -> None:
-        """Until the executor or the context is shut down."""
-        with suppress(ExternalShutdownException):
+        """Until the executor or the context is shut down; a callback that fails ends both."""
+        try:
             executor.spin()
+        except ExternalShutdownException:
+            pass
+        except BaseException:
+            node.context.try_shutdown()
+            raise
 
     thread = threading.Thread(target=spin, name="ros2", daemon=True)
     thread.start()
@@ -64,11 +70,17 @@ def spinning(node: Any) -> Iterator[None]:
 
 
 @contextmanager
-def open_node(name: str) -> Iterator[Any]:
-    """A node that takes messages until the context ends; signals are left to the caller."""
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+def open_node(name: str, args: Sequence[str] = (), kind: Any = Node) -> Iterator[Any]:
+    """A node that takes messages until the context ends; signals are left to the caller.
+
+    Args:
+        name: of the node.
+        args: from ``--ros-args`` on, such as ``-r __ns:=/left -p velocity:=2.0``.
+        kind: class of the node.
+    """
+    rclpy.init(args=list(args), signal_handler_options=SignalHandlerOptions.NO)
     try:
-        node = Node(name)
+        node = kind(name)
         try:
             with spinning(node):
                 yield node
@@ -86,15 +98,26 @@ class Ros2Plant:
         faults: messages that were refused.
     """
 
-    def __init__(self, node: Any, model: mujoco.MjModel, topics: Topics | None = None) -> None:
+    def __init__(
+        self,
+        node: Any,
+        model: mujoco.MjModel,
+        topics: Topics | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         """Subscribe and advertise; whoever owns ``node`` spins it.
+
+        Args:
+            node: subscriptions and publishers are its own.
+            model: the robot's.
+            topics: names, types and quality of service.
+            clock: to count on; by default, as ``topics`` say.
 
         Raises:
             ValueError: if a joint of the model has no name, or is none that a JointState tells of.
         """
         self._node, self._topics = node, topics or Topics()
-        self._simulated = SimulatedClock() if self._topics.sim_time else None
-        self.clock: Clock = self._simulated or RealClock()
+        self.clock = clock or clock_of(self._topics)
         self._inbox = StateInbox(model, self.clock, self._topics.frame)
         self.faults = self._inbox.faults
         self._names = list(command_names(model))
@@ -104,9 +127,15 @@ class Ros2Plant:
             node.create_subscription(JointState, self._topics.joint_states, self._state, states)
         ]
         if model.nmocap:
-            self._subscribe(PoseStamped, self._topics.goal, self._goal, 1, "reliable")
-        if self._simulated is not None:
-            self._subscribe(ClockMessage, "/clock", self._time, 1, "best_effort")
+            goals = node.create_subscription(
+                PoseStamped, self._topics.goal, self._goal, _qos(1, "reliable")
+            )
+            self._subscriptions.append(goals)
+        if isinstance(self.clock, SimulatedClock):
+            times = node.create_subscription(
+                ClockMessage, "/clock", self._time, _qos(1, "best_effort")
+            )
+            self._subscriptions.append(times)
         kind = Float64MultiArray if self._topics.command_type == "forward" else JointTrajectory
         commands = _qos(self._topics.depth, self._topics.command_reliability)
         self._publisher = node.create_publisher(kind, self._topics.commands, commands)
@@ -147,18 +176,11 @@ class Ros2Plant:
         if self._closed:
             return
         self._closed = True
-        if self._simulated is not None:
-            self._simulated.close()
+        if isinstance(self.clock, SimulatedClock):
+            self.clock.close()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._node.destroy_publisher(self._publisher)
-
-    def _subscribe(
-        self, kind: Any, topic: str, take: Any, depth: int, reliability: Reliability
-    ) -> None:
-        """Take messages of a topic."""
-        qos = _qos(depth, reliability)
-        self._subscriptions.append(self._node.create_subscription(kind, topic, take, qos))
 
     def _state(self, message: Any) -> None:
         """A JointState arrived."""
@@ -173,8 +195,8 @@ class Ros2Plant:
 
     def _time(self, message: Any) -> None:
         """A Clock arrived."""
-        if self._simulated is not None:
-            self._simulated.set(joined(message.clock))
+        if isinstance(self.clock, SimulatedClock):
+            self.clock.set(joined(message.clock))
 
 
 class Ros2Port:
@@ -205,16 +227,16 @@ class Ros2Port:
         )
 
     def publish(self, now: float, position: Floats, velocity: Floats, effort: Floats) -> None:
-        """Send a JointState of the moment ``now``, s: the simulation's time, or that of day."""
+        """Send a JointState of the moment ``now``, s in the simulation."""
         message = JointState(name=self._names)
-        message.header.stamp = _at(Time, now)
+        message.header.stamp = _at(Time, now if self._topics.sim_time else time.time())
         message.position = array("d", position)
         message.velocity = array("d", velocity)
         message.effort = array("d", effort)
         self._states.publish(message)
 
     def tick(self, now: float) -> None:
-        """Send the simulation's time, s, if that is asked for."""
+        """Send the simulation's time, s, if that is what to go by."""
         if self._clock is not None:
             self._clock.publish(ClockMessage(clock=_at(Time, now)))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-import time
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import mujoco
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mpc_robot.envs import Task, make_env, physics_state
 from mpc_robot.errors import require
 from mpc_robot.runtime.clock import RealClock
+from mpc_robot.runtime.control import model_of
 from mpc_robot.runtime.joints import CommandInbox
 
 Floats = npt.NDArray[np.float64]
@@ -31,7 +32,7 @@ class Port(Protocol):
         ...
 
     def publish(self, now: float, position: Floats, velocity: Floats, effort: Floats) -> None:
-        """Send joint positions, velocities and efforts ``[J]`` of the moment ``now``, s."""
+        """Send joint positions, velocities and efforts ``[J]``, at ``now`` s in the simulation."""
         ...
 
     def tick(self, now: float) -> None:
@@ -51,13 +52,11 @@ class RobotConfig:
         rate: joint states per s of the simulation; no more than it has physics steps.
         watchdog: age of the last command, s, at which the robot goes into its safe state: motors
             off, servos at the positions where their joints are then.
-        sim_time: stamp with the simulation's time, not the time of day.
-        pace: simulated seconds per second; other than 1 only with ``sim_time``.
+        pace: simulated seconds per second; with other than 1, controllers must go by ``/clock``.
     """
 
     rate: float = 100.0
     watchdog: float = 0.1
-    sim_time: bool = False
     pace: float = 1.0
 
     def __post_init__(self) -> None:
@@ -65,7 +64,6 @@ class RobotConfig:
         for name in ("rate", "watchdog", "pace"):
             value = getattr(self, name)
             require(0.0 < value < np.inf, name, "positive", value)
-        require(self.sim_time or self.pace == 1.0, "pace", "1, or sim_time", self.pace)
 
 
 @dataclass(frozen=True)
@@ -101,47 +99,38 @@ class SimulatedRobot:
             TypeError: if the task is not simulated by MuJoCo.
             ValueError: if there are servos beneath the task's actions.
         """
-        require(task.servo is None, "task", "one whose actions are commands", task.name)
-        env = make_env(task)
-        env.reset(seed=seed)
-        base: Any = env.unwrapped
-        self.model: mujoco.MjModel = base.model
+        self.model = model_of(task)
         self._data = mujoco.MjData(self.model)
-        mujoco.mj_setState(self.model, self._data, physics_state(env), INTEGRATION)
-        env.close()
+        with closing(make_env(task)) as env:
+            env.reset(seed=seed)
+            mujoco.mj_setState(self.model, self._data, physics_state(env), INTEGRATION)
         self._config = config or RobotConfig()
         self._every = max(1, round(1.0 / (self._config.rate * self.model.opt.timestep)))
         self._servos = self.model.actuator_biasprm[:, 1] != 0.0
         self._steps = self._published = self._trips = 0
-        self._safe, self._refused = True, dict[str, int]()
+        self._safe = True
         self._data.ctrl[:] = self._safe_command()
-        self._ended = threading.Event()
 
-    def run(self, port: Port, seconds: float | None = None) -> RobotStatus:
-        """Live for so many seconds of the simulation, or until :meth:`end`."""
+    def run(
+        self,
+        port: Port,
+        seconds: float | None = None,
+        told: Callable[[], bool] = lambda: False,
+    ) -> RobotStatus:
+        """Live for so many seconds of the simulation, or until ``told`` to end."""
         clock, timestep = RealClock(), self.model.opt.timestep
         due = clock.now()
         limit = np.inf if seconds is None else self._data.time + seconds
-        while not self._ended.is_set() and self._data.time < limit - 0.5 * timestep:
+        while not told() and self._data.time < limit - 0.5 * timestep:
             self._obey(port.commands.newest, clock.now())
             mujoco.mj_step(self.model, self._data)
             self._steps += 1
             self._tell(port)
-            self._refused = dict(port.commands.faults.counts)
             # What was stopped for long, say by a debugger, does not make up for it.
             due = max(due + timestep / self._config.pace, clock.now() - CATCH_UP)
             clock.wait_until(due)
-        return self.status()
-
-    def end(self) -> None:
-        """Leave :meth:`run` after the step that is going on; from any thread or signal handler."""
-        self._ended.set()
-
-    def status(self) -> RobotStatus:
-        """The counters; from any thread."""
-        return RobotStatus(
-            self._steps, self._published, self._trips, self._safe, dict(self._refused)
-        )
+        refused = dict(port.commands.faults.counts)
+        return RobotStatus(self._steps, self._published, self._trips, self._safe, refused)
 
     def _obey(self, newest: tuple[float, Floats] | None, now: float) -> None:
         """Put the newest command into force, or the safe one."""
@@ -160,6 +149,5 @@ class SimulatedRobot:
         data = self._data
         port.tick(data.time)
         if self._steps % self._every == 0:
-            now = data.time if self._config.sim_time else time.time()
-            port.publish(now, data.qpos, data.qvel, data.qfrc_actuator)
+            port.publish(data.time, data.qpos, data.qvel, data.qfrc_actuator)
             self._published += 1

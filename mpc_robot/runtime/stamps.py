@@ -9,6 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from mpc_robot.runtime.base import Clock
+from mpc_robot.runtime.clock import RealClock
+from mpc_robot.runtime.topics import Topics
+
 _POLL = 2e-4  # s between looks at a clock that somebody else moves
 
 
@@ -91,3 +95,8 @@ class SimulatedClock:
     def close(self) -> None:
         """Let nobody wait any more."""
         self._ended[0] = 1.0
+
+
+def clock_of(topics: Topics) -> Clock:
+    """The clock that stamps are counted on over such topics."""
+    return SimulatedClock() if topics.sim_time else RealClock()
