@@ -12,6 +12,7 @@ import re
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from PIL import Image
 
 Result = dict[str, Any]
 DIGEST = "Results-SHA256"
-PAGES = (ROOT / "README.md",)
+PAGES = (ROOT / "README.md", ROOT / "docs" / "control_loop.md")
 PLOTS = ROOT / "docs" / "results"
 
 
@@ -130,9 +131,10 @@ def planning_table() -> str:
 
 def _planning_row(row: Result) -> str:
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-    value, unit = (1e3 * row["value"], "ms") if row["unit"] == "s" else (row["value"], row["unit"])
+    units = {"s": (1e3, " ms"), "1": (1.0, "")}
+    scale, unit = units.get(row["unit"], (1.0, f" {row['unit']}"))
     metric = row["metric"].replace("_", " ")
-    return f"| {row['case']} | {metric} | {value:.4g} {unit} | {row['of'] or ''} | {ratio} |"
+    return f"| {row['case']} | {metric} | {scale * row['value']:.4g}{unit} | {row['of'] or ''} | {ratio} |"
 
 
 # Simulator ----------------------------------------------------------------------------------------
@@ -218,6 +220,24 @@ def judo_table() -> str:
     return "\n".join(lines)
 
 
+# Control loop -------------------------------------------------------------------------------------
+
+
+def rows_table(benchmark: str, name: str, of: str) -> str:
+    """All rows of a measurement; ``of`` heads the column of what was measured beside."""
+    lines = [f"| case | metric | value | {of} | ratio |", "|---|---|---|---|---|"]
+    return "\n".join(lines + [_planning_row(row) for row in _rows(benchmark, name)])
+
+
+def period_table() -> str:
+    """How late ticks begin, beside a loop that only sleeps, and how old plans are then."""
+    lines = ["| case | metric | value | beside | ratio |", "|---|---|---|---|---|"]
+    for row in _rows("control_loop", "period"):
+        if not row["case"].startswith("bare") and row["metric"] not in {"period_p99", "tick_p50"}:
+            lines.append(_planning_row(row))
+    return "\n".join(lines)
+
+
 def _rows(benchmark: str, name: str) -> list[Result]:
     """The rows of one result, none if it has not been measured."""
     path = RESULTS / benchmark / f"{name}.json"
@@ -233,6 +253,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "optimizers": optimizers_table,
     "simulator_speed": simulator_speed_table,
     "judo": judo_table,
+    "period": period_table,
+    "delay": partial(rows_table, "control_loop", "delay", "undelayed"),
+    "faults": partial(rows_table, "control_loop", "faults", "beside"),
+    "ros2": partial(rows_table, "control_loop", "ros2", "beside"),
+    "caution": partial(rows_table, "caution", "caution", "without"),
 }
 FIGURES: dict[str, tuple[str, Callable[[], Figure]]] = {
     "pets.png": ("sample_efficiency", pets_plot)
