@@ -134,7 +134,8 @@ def _planning_row(row: Result) -> str:
     units = {"s": (1e3, " ms"), "1": (1.0, "")}
     scale, unit = units.get(row["unit"], (1.0, f" {row['unit']}"))
     metric = row["metric"].replace("_", " ")
-    return f"| {row['case']} | {metric} | {scale * row['value']:.4g}{unit} | {row['of'] or ''} | {ratio} |"
+    value = f"{scale * row['value']:.4g}{unit}"
+    return f"| {row['case']} | {metric} | {value} | {row['of'] or ''} | {ratio} |"
 
 
 # Simulator ----------------------------------------------------------------------------------------

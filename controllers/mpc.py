@@ -115,8 +115,9 @@ class MPC:
 
         For loops in which more than one control step passes from plan to plan.
         """
-        for _ in range(steps if self.plan is not None else 0):
-            self.plan = self.optimizer.shift(self.plan)
+        for _ in range(steps):
+            if self.plan is not None:
+                self.plan = self.optimizer.shift(self.plan)
 
     @torch.no_grad()
     def predict(self) -> Trajectories:

@@ -1,6 +1,6 @@
 """The real-time side: the control loop, safety, and plants.
 
-ROS 2 is in :mod:`mpc_robot.runtime.ros2`, which needs the extra ``[ros]`` or a sourced ``/opt/ros``.
+ROS 2 is in :mod:`mpc_robot.runtime.ros2`; it needs the extra ``[ros]`` or a sourced ``/opt/ros``.
 """
 
 from mpc_robot.runtime.base import Clock, Plant, RobotState

@@ -54,13 +54,14 @@ class Actuators:
 
     def command(self, physics: Floats, forces: Floats) -> Floats:
         """The command ``[A]``, within its range, that makes ``forces[A]`` as nearly as it can."""
-        wanted = (forces - self.bias(physics)) / self._gain
+        wanted: Floats = (forces - self.bias(physics)) / self._gain
         return np.clip(wanted, self.low, self.high)
 
     def within(self, physics: Floats, command: Floats, least: Floats, most: Floats) -> Floats:
         """The command nearest to ``command[A]`` whose forces are from ``least`` to ``most``."""
         ends = [(force - self.bias(physics)) / self._gain for force in (least, most)]
-        return np.clip(command, np.minimum(*ends), np.maximum(*ends))
+        nearest: Floats = np.clip(command, np.minimum(*ends), np.maximum(*ends))
+        return nearest
 
 
 def _check(model: mujoco.MjModel, i: int) -> None:

@@ -35,7 +35,7 @@ class Histogram:
         if self.count == 0:
             return 0.0
         at = int(np.searchsorted(np.cumsum(self._bins), share * self.count))
-        return min(_LEAST * _RATIO ** (at + 0.5), self.greatest)
+        return min(float(_LEAST * _RATIO ** (at + 0.5)), self.greatest)
 
     def summary(self) -> dict[str, float]:
         """Count, median, 99% and greatest, s."""

@@ -115,7 +115,8 @@ class ControlLoop:
         """
         require(0 < rate < np.inf, "rate", "a positive number of Hz", rate)
         self.safety, self.rate = safety, rate
-        self._plant, self._planner, self._sampling = plant, planner, sampling
+        self._plant, self._planner = plant, planner
+        self._sampling: Sampling = sampling
         self._recorder, self._gate = recorder, StateGate(safety.events, model)
         self._ended = threading.Event()
         self._sent: deque[tuple[float, Floats]] = deque(maxlen=HISTORY)

@@ -47,12 +47,15 @@ class TimedPlan:
         position = min(max((time - self.start) / self.dt, 0.0), len(self.actions) - 1.0)
         left = int(position + 1e-9)  # a deadline may be short of the grid by rounding
         if sampling == "zero" or left == len(self.actions) - 1:
-            return self.actions[left].copy()
+            held: Floats = self.actions[left].copy()
+            return held
         if sampling == "linear":
-            share = position - left
-            return (1.0 - share) * self.actions[left] + share * self.actions[left + 1]
+            step = self.actions[left + 1] - self.actions[left]
+            between: Floats = self.actions[left] + (position - left) * step
+            return between
         first = max(left - 1, 0)
         near = self.actions[first : left + 3]
         slopes = np.gradient(near, axis=0)
         spline = CubicHermiteSpline(np.arange(first, first + len(near)), near, slopes)
-        return np.clip(spline(position), self.actions.min(axis=0), self.actions.max(axis=0))
+        smooth: Floats = spline(position)
+        return np.clip(smooth, self.actions.min(axis=0), self.actions.max(axis=0))
