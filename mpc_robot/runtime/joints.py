@@ -191,7 +191,7 @@ class StateInbox:
     def _aim(self, frame: str, position: npt.ArrayLike, quaternion: npt.ArrayLike) -> None:
         """Check it, and let all states from now on have it."""
         require(self._nmocap == 1, "goal", "a model with one mocap body", f"{self._nmocap}")
-        require(frame in ("", self._frame), "goal.header.frame_id", self._frame, frame)
+        require(frame in ("", self._frame), "goal.header.frame_id", repr(self._frame), frame)
         place = finite("goal.pose.position", position, 3)
         turn = finite("goal.pose.orientation", quaternion, 4)
         length = float(np.linalg.norm(turn))
