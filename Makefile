@@ -46,7 +46,7 @@ $(BIN)/pip:
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(PIP) --no-build-isolation -e '.[dev]'
+	$(PIP) --no-build-isolation -e '.[dev,mcap]'
 	@touch $@
 
 # MuJoCo draws without a screen through EGL, and where EGL is missing it cannot even be imported

@@ -139,6 +139,7 @@ class ControlLoop:
             passed = math.ceil((clock.now() - deadline) / period - 1e-6)  # but for rounding
             self._missed += max(passed - 1, 0)
             deadline += max(passed, 1) * period
+        self._read(self._plant.clock.now())  # a recorder wants to know where it ended
         return self.status()
 
     def end(self) -> None:
@@ -165,8 +166,11 @@ class ControlLoop:
 
     def _tick(self, now: float, deadline: float) -> None:
         """Read, show, command."""
-        state = self._read(now)
-        plan = self._planner.plan()
+        if (new := self._read(now)) is not None:
+            sent = self._sent or [(now, self.safety.sent)]
+            stamps, commands = zip(*sent, strict=True)
+            self._planner.see(new, Commands(np.array(stamps), np.array(commands)))
+        state, plan = self._gate.newest, self._planner.plan()
         self._lose_patience(now, plan)
         command = self.safety.command(now, state, plan, self._sampling)
         self._plant.write(command)
@@ -178,16 +182,13 @@ class ControlLoop:
                 self._recorder.event(event.stamp, event.name, event.reason)
 
     def _read(self, now: float) -> RobotState | None:
-        """The newest sound state, which the planner is shown if it is new."""
+        """The plant's state, if there is a new one and it is sound."""
         new = self._gate.pass_on(now, self._plant.read())
         if new is not None:
             self._states += 1
-            sent = self._sent or [(now, self.safety.sent)]
-            stamps, commands = zip(*sent, strict=True)
-            self._planner.see(new, Commands(np.array(stamps), np.array(commands)))
             if self._recorder is not None:
                 self._recorder.state(new)
-        return self._gate.newest
+        return new
 
     def _lose_patience(self, now: float, plan: TimedPlan | None) -> None:
         """Begin the planner anew if states come and plans do not."""
