@@ -96,7 +96,7 @@ PRESETS: dict[str, PlannerConfig] = {
 TENFOLD: dict[str, PlannerConfig] = {
     "HalfCheetah-v5": replace(
         _HALF_CHEETAH,
-        optimizer=ICEMConfig(450, 5, 8, 1.1, initial_std=0.4, noise_beta=0.25),
+        optimizer=ICEMConfig(800, 5, 10, 1.1, initial_std=0.4, noise_beta=0.0),
         horizon=1.0,
         terminal_value=Upright(lean=1.0, lean_ahead=0.1, angle_rate=11),
     ),
