@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 _WATCH = 0.02  # s between looks at child and parent
+_ENDING = {signal.SIGINT, signal.SIGTERM}
 
 
 class KeptProcess:
@@ -25,7 +26,7 @@ class KeptProcess:
     """
 
     def __init__(self, work: Callable[[], None], pause: float = 0.05) -> None:
-        """Fork now.
+        """Fork now, best before there are other threads: locks they hold stay locked in the fork.
 
         Args:
             work: runs in the worker, on one torch thread; its end counts as a death.
@@ -33,9 +34,11 @@ class KeptProcess:
         """
         self._pid = np.frombuffer(mmap.mmap(-1, 16), np.int64, 2)  # of the worker; births
         parent = os.getpid()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until the keeper handles them
         self._keeper = os.fork()
         if self._keeper == 0:
             _keep(work, pause, parent, self._pid)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     @property
     def pid(self) -> int:
@@ -57,12 +60,23 @@ class KeptProcess:
         """End worker and keeper; a second time does nothing."""
         if self._keeper > 0:
             os.kill(self._keeper, signal.SIGTERM)
+            os.kill(self._keeper, signal.SIGCONT)  # it may have been stopped
             os.waitpid(self._keeper, 0)
             self._keeper = 0
+            self.restart()  # for good, if somebody killed the keeper
 
 
 def _keep(work: Callable[[], None], pause: float, parent: int, pid: np.ndarray) -> None:
-    """Watch over one worker after the other until the parent ends or asks to; never returns."""
+    """Be the keeper; never returns."""
+    try:
+        _watch(work, pause, parent, pid)
+    except BaseException:
+        traceback.print_exc()
+    os._exit(0)
+
+
+def _watch(work: Callable[[], None], pause: float, parent: int, pid: np.ndarray) -> None:
+    """Watch over one worker after the other until the parent ends or asks to."""
     ended = False
 
     def end(signum: int, frame: FrameType | None) -> None:
@@ -71,8 +85,10 @@ def _keep(work: Callable[[], None], pause: float, parent: int, pid: np.ndarray) 
         ended = True
 
     signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal; the parent
-    while not ended and os.getppid() == parent:  # decides what comes of it
+    # Ctrl-C reaches all of a terminal; the parent decides what comes of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    while not ended and os.getppid() == parent:
         child = os.fork()
         if child == 0:
             _work(work)
@@ -86,7 +102,6 @@ def _keep(work: Callable[[], None], pause: float, parent: int, pid: np.ndarray) 
             os.waitpid(child, 0)
         pid[0] = 0
         time.sleep(0.0 if ended else pause)
-    os._exit(0)
 
 
 def _work(work: Callable[[], None]) -> None:

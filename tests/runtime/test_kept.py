@@ -38,8 +38,7 @@ def test_it_is_begun_anew_when_killed() -> None:
     assert until(lambda: kept.pid > 0)
     first = kept.pid
     kept.restart()
-    assert until(lambda: kept.pid not in (0, first))
-    assert kept.births == 2
+    assert until(lambda: kept.pid not in (0, first) and kept.births == 2)
     assert not alive(first)
     second = kept.pid
     kept.close()
@@ -77,4 +76,28 @@ def test_it_goes_with_its_parent(how: signal.Signals) -> None:
     assert alive(worker)
     os.kill(parent, how)
     os.waitpid(parent, 0)
+    assert until(lambda: not alive(worker))
+
+
+def test_it_can_be_ended_at_once_whatever_the_parent_does_on_signals(
+    in_child: Callable[[Callable[[], None]], int],
+) -> None:
+    """A fork begins with its parent's handlers, which must not take what is meant for it."""
+
+    def begin_and_end() -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
+        signal.alarm(30)  # the end, should a keeper not hear of it
+        for _ in range(20):
+            KeptProcess(sleep_for_good).close()
+
+    assert in_child(begin_and_end) == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+def test_nobody_is_left_when_something_happens_to_the_keeper(how: signal.Signals) -> None:
+    kept = KeptProcess(sleep_for_good)
+    assert until(lambda: kept.pid > 0)
+    worker = kept.pid
+    os.kill(kept._keeper, how)
+    kept.close()
     assert until(lambda: not alive(worker))
