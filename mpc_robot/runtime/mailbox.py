@@ -10,6 +10,7 @@ import contextlib
 import mmap
 import os
 import select
+import weakref
 import zlib
 from collections.abc import Sequence
 
@@ -37,6 +38,7 @@ class Mailbox:
         self._woken, self._wake = os.pipe()
         for end in (self._woken, self._wake):
             os.set_blocking(end, False)
+            weakref.finalize(self, os.close, end)
 
     def put(self, *parts: npt.ArrayLike) -> None:
         """Replace the vector by these parts in a row, and wake a reader that waits.
