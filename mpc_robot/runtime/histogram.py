@@ -21,7 +21,7 @@ class Histogram:
     def __init__(self) -> None:
         """Empty."""
         self.count, self.greatest = 0, 0.0
-        self._bins = [0] * _BINS
+        self._bins = np.zeros(_BINS, np.int64)  # one that a status is made of at once
 
     def add(self, seconds: float) -> None:
         """Count one; what is not positive counts as the least."""
