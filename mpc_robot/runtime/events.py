@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass
 
+KINDS = 256
+"""Kinds of events that are counted apart; reasons that hold numbers would be ever new ones."""
+
 
 @dataclass(frozen=True)
 class Event:
@@ -25,7 +28,7 @@ class EventLog:
     """The newest events, and how many there were of each kind since the start.
 
     Attributes:
-        counts: events by ``name: reason``.
+        counts: events by ``name: reason``, or ``name: others`` once there are too many reasons.
     """
 
     def __init__(self, keep: int = 1_000) -> None:
@@ -38,7 +41,9 @@ class EventLog:
     def add(self, stamp: float, name: str, reason: str) -> None:
         """Something happened."""
         event = Event(stamp, name, reason)
-        self.counts[f"{name}: {reason}"] += 1
+        kind = f"{name}: {reason}"
+        known = kind in self.counts or len(self.counts) < KINDS
+        self.counts[kind if known else f"{name}: others"] += 1
         self._newest.append(event)
         self._unread.append(event)
 

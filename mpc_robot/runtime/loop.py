@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -17,7 +16,7 @@ from mpc_robot.runtime.base import Plant, RobotState
 from mpc_robot.runtime.forecast import Commands
 from mpc_robot.runtime.histogram import Histogram
 from mpc_robot.runtime.plan import Sampling, TimedPlan
-from mpc_robot.runtime.planner import HISTORY, Planner
+from mpc_robot.runtime.planner import HISTORY, Planner, PlannerProcess
 from mpc_robot.runtime.safety import Safety
 from mpc_robot.runtime.states import StateGate
 
@@ -111,17 +110,20 @@ class ControlLoop:
                 begun anew, s.
 
         Raises:
-            ValueError: if the rate is not positive.
+            ValueError: if the rate is not positive, or the planner takes another sampling for
+                granted.
         """
         require(0 < rate < np.inf, "rate", "a positive number of Hz", rate)
+        if isinstance(planner, PlannerProcess):
+            expected = planner.timing.sampling
+            require(sampling == expected, "sampling", f"{expected!r}, the planner's", sampling)
         self.safety, self.rate = safety, rate
         self._plant, self._planner = plant, planner
         self._sampling: Sampling = sampling
         self._recorder, self._gate = recorder, StateGate(safety.events, model)
-        self._ended = threading.Event()
+        self._ended = False
         self._sent: deque[tuple[float, Floats]] = deque(maxlen=HISTORY)
-        self._patience, self._waiting_since = patience, np.inf
-        self._last_plan = -np.inf
+        self._patience, self._last_plan = patience, -np.inf
         self._forget()
 
     def run(self, seconds: float | None = None) -> LoopStatus:
@@ -129,8 +131,7 @@ class ControlLoop:
         self._forget()
         clock, period = self._plant.clock, 1.0 / self.rate
         began = deadline = clock.now()
-        self._ended.clear()
-        while not (self._ended.is_set() or self._plant.over):
+        while not (self._ended or self._plant.over):
             if seconds is not None and deadline - began >= seconds - 0.5 * period:
                 break
             clock.wait_until(deadline)
@@ -139,12 +140,16 @@ class ControlLoop:
             passed = math.ceil((clock.now() - deadline) / period - 1e-6)  # but for rounding
             self._missed += max(passed - 1, 0)
             deadline += max(passed, 1) * period
+        self._ended = False
         self._read(self._plant.clock.now())  # a recorder wants to know where it ended
         return self.status()
 
     def end(self) -> None:
-        """Leave :meth:`run` after the tick that is going on; from any thread or signal handler."""
-        self._ended.set()
+        """Leave :meth:`run` after the tick that is going on; from any thread or signal handler.
+
+        Where none is going on, the next one ends before its first tick: no end is lost.
+        """
+        self._ended = True
 
     def status(self) -> LoopStatus:
         """A snapshot of the counters; from any thread."""
@@ -162,7 +167,7 @@ class ControlLoop:
         """Count from zero."""
         self._times = {name: Histogram() for name in TIMES}
         self._ticks = self._missed = self._states = 0
-        self._last_tick = np.nan
+        self._last_tick, self._waiting_since = np.nan, np.inf
 
     def _tick(self, now: float, deadline: float) -> None:
         """Read, show, command."""
@@ -171,7 +176,7 @@ class ControlLoop:
             stamps, commands = zip(*sent, strict=True)
             self._planner.see(new, Commands(np.array(stamps), np.array(commands)))
         state, plan = self._gate.newest, self._planner.plan()
-        self._lose_patience(now, plan)
+        self._lose_patience(now, state, plan)
         command = self.safety.command(now, state, plan, self._sampling)
         self._plant.write(command)
         self._sent.append((now, command))
@@ -190,10 +195,10 @@ class ControlLoop:
                 self._recorder.state(new)
         return new
 
-    def _lose_patience(self, now: float, plan: TimedPlan | None) -> None:
+    def _lose_patience(self, now: float, state: RobotState | None, plan: TimedPlan | None) -> None:
         """Begin the planner anew if states come and plans do not."""
-        newest, start = self._gate.newest, -np.inf if plan is None else plan.start
-        if newest is None or start > self._last_plan:
+        nothing_to_plan_from = state is None or now - state.stamp > self._patience
+        if nothing_to_plan_from or (plan is not None and plan.start > self._last_plan):
             self._waiting_since = now
         self._waiting_since = min(self._waiting_since, now)
         if now - self._waiting_since > self._patience:

@@ -17,11 +17,12 @@ from mpc_robot.dynamics.simulator import Simulator
 from mpc_robot.envs import env_spec, get_task, make_env
 from mpc_robot.runtime.base import RobotState
 from mpc_robot.runtime.clock import ManualClock
-from mpc_robot.runtime.events import EventLog
+from mpc_robot.runtime.events import KINDS, EventLog
 from mpc_robot.runtime.limits import CommandLimiter, CommandLimits
 from mpc_robot.runtime.loop import ControlLoop
 from mpc_robot.runtime.mujoco_plant import MuJoCoPlant, Realism
-from mpc_robot.runtime.planner import PlannerProcess
+from mpc_robot.runtime.plan import TimedPlan
+from mpc_robot.runtime.planner import PlannerProcess, Timing
 from mpc_robot.runtime.reporter import LoopReporter
 from mpc_robot.runtime.safe_actions import Rest
 from mpc_robot.runtime.safety import Safety, Watchdogs
@@ -149,13 +150,18 @@ def test_an_emergency_stop_rests_until_it_is_reset() -> None:
 
 
 class Scripted:
-    """A plant whose clock and states are given; it records what is written and when."""
+    """A plant whose clock and states are given; it records what is written and when.
 
-    def __init__(self, late: dict[int, float]) -> None:
+    It reports its state at every moment but those of ``silence``.
+    """
+
+    def __init__(
+        self, late: dict[int, float], silence: tuple[float, float] = (0.0, np.inf)
+    ) -> None:
         self.clock = ManualClock()
         self.clock.wait_until = self._wait  # type: ignore[method-assign]
         self.writes: list[float] = []
-        self._late = late
+        self._late, self._silence = late, silence
         self.over = False
 
     def _wait(self, deadline: float) -> None:
@@ -163,7 +169,10 @@ class Scripted:
         self.clock.time = max(self.clock.time, deadline) + late
 
     def read(self) -> RobotState | None:
-        return None
+        now = self.clock.time
+        if self._silence[0] <= now < self._silence[1]:
+            return None
+        return RobotState(now, round(now * RATE), np.zeros(1))
 
     def write(self, command: np.ndarray) -> None:
         self.writes.append(self.clock.time)
@@ -172,14 +181,18 @@ class Scripted:
 
 
 class NoPlanner:
-    """A planner that never has a plan."""
+    """A planner that never has a plan, unless it is given one; it counts how often it began."""
+
+    newest: TimedPlan | None = None
+    restarts = 0
 
     def see(self, state: RobotState, commands: object) -> None: ...
 
-    def plan(self) -> None:
-        return None
+    def plan(self) -> TimedPlan | None:
+        return self.newest
 
-    def restart(self) -> None: ...
+    def restart(self) -> None:
+        self.restarts += 1
 
     def close(self) -> None: ...
 
@@ -194,6 +207,44 @@ def test_deadlines_are_absolute_and_those_that_are_missed_are_counted() -> None:
     assert status.times["jitter"]["max"] == pytest.approx(0.035)
 
 
+def scripted(silence: tuple[float, float]) -> tuple[ControlLoop, Scripted, NoPlanner]:
+    """A loop with a patience of 0.5 s on a plant that is silent for a while."""
+    plant, planner = Scripted({}, silence), NoPlanner()
+    safety = Safety(CommandLimiter(LIMITS, 0.01, np.zeros(1)))
+    return ControlLoop(plant, planner, safety, 100.0, patience=0.5), plant, planner
+
+
+def test_a_planner_without_plans_is_begun_anew() -> None:
+    loop, _, planner = scripted(silence=(9.0, 9.0))
+    loop.run(1.8)
+    assert planner.restarts == 3
+
+
+def test_nobody_expects_plans_without_states() -> None:
+    loop, _, planner = scripted(silence=(0.3, 3.0))
+    loop.run(3.4)
+    assert planner.restarts == 1  # before the silence is one
+    loop.run(0.6)
+    assert planner.restarts == 2
+
+
+def test_time_between_runs_is_not_waiting() -> None:
+    loop, plant, planner = scripted(silence=(9.0, 9.0))
+    planner.newest = TimedPlan(0.0, 1.0, np.zeros((1, 1)), 0.0)
+    loop.run(0.1)
+    plant.clock.time += 5.0
+    loop.run(0.1)
+    assert planner.restarts == 0
+
+
+def test_an_end_is_never_lost() -> None:
+    loop, plant, _ = scripted(silence=(0.0, np.inf))
+    loop.end()
+    assert loop.run(1.0).ticks == 0
+    assert plant.writes == []
+    assert loop.run(1.0).ticks == 100
+
+
 def test_what_goes_on_is_one_event() -> None:
     log = EventLog()
     for stamp, reasons in enumerate([{"a"}, {"a", "b"}, {"b"}, set(), {"b"}]):
@@ -202,6 +253,25 @@ def test_what_goes_on_is_one_event() -> None:
     assert log.counts == {"fault: a": 1, "fault: b": 2}
     assert [event.reason for event in log.take()] == ["a", "b", "b"]
     assert log.take() == []
+
+
+def test_reasons_without_end_do_not_fill_the_memory() -> None:
+    log = EventLog()
+    for k in range(2_000):
+        log.add(0.0, "state refused", f"length {k}")
+    log.add(0.0, "state refused", "length 0")
+    assert log.counts.total() == 2_001
+    assert log.counts["state refused: length 0"] == 2
+    assert len(log.counts) == KINDS + 1
+
+
+def test_loop_and_planner_agree_on_the_sampling() -> None:
+    lqr = LQR(Simulator(TASK, threads=1), SPEC, [1.0, 10.0, 0.1, 1.0], [0.1])
+    planner = PlannerProcess(lqr, TASK, timing=Timing(sampling="linear"))
+    safety = Safety(CommandLimiter(LIMITS, 0.01, np.zeros(1)))
+    with pytest.raises(ValueError, match="sampling: expected 'linear', the planner's, got 'zero'"):
+        ControlLoop(Scripted({}), planner, safety, 100.0)
+    planner.close()
 
 
 def test_a_rate_must_be_positive() -> None:
