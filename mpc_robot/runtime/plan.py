@@ -24,7 +24,7 @@ class TimedPlan:
         actions: ``[H, A]``.
         seen: stamp of the state that it was made from, s.
         latency: how long it took to make, s.
-        value: what the planner thinks of it; -inf if nothing could be valued.
+        value: what the planner thinks of it; -inf or NaN if nothing could be valued.
         divergence: by how much the state it was made from is not what was forecast of it, rad or m.
     """
 
@@ -35,6 +35,12 @@ class TimedPlan:
     latency: float = 0.0
     value: float = 0.0
     divergence: float = 0.0
+
+    @property
+    def sound(self) -> bool:
+        """Whether it may be followed: it is all numbers, and something could be valued."""
+        numbers = np.isfinite(self.actions).all() and np.isfinite(self.start)
+        return bool(numbers and self.value > -np.inf)
 
     def sample(self, time: float, sampling: Sampling = "zero") -> Floats:
         """The command ``[A]`` at ``time``; before the plan its first, after it its last.

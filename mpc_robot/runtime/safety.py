@@ -128,18 +128,30 @@ class Safety:
         faults = self._faults(now, state, plan)
         self.events.during(now, "fault", faults)
         self._judge(now, bool(faults))
-        wanted = self._safe(now, state)
-        if not self.tripped and plan is not None and state is not None:
-            planned = self._guarded(now, state, plan.sample(now, sampling))
-            elapsed, blend = now - self._recovered, self._watchdogs.blend
-            share = 1.0 if elapsed >= blend else elapsed / blend
-            wanted = planned if share == 1.0 else (1.0 - share) * wanted + share * planned
+        wanted = self._guarded(now, state, self._wanted(now, state, plan, sampling))
         if (coming := self._coming) is not None:
             wanted = self._changing(now, wanted, coming)
         command = self._limiter.filter(wanted)
         limited = bool((np.abs(command - wanted) > TOLERANCE).any())
         self.events.during(now, "limited", {"command"} if limited else set())
         return command
+
+    def _wanted(
+        self, now: float, state: RobotState | None, plan: TimedPlan | None, sampling: Sampling
+    ) -> Floats:
+        """What the safe action commands, or the plan, or for a while after a trip both."""
+        if self.tripped or plan is None:
+            return self._safe(now, state)
+        elapsed, blend = now - self._recovered, self._watchdogs.blend
+        planned = plan.sample(now, sampling)
+        if elapsed >= blend:
+            return planned
+        share = elapsed / blend
+        return (1.0 - share) * self._safe(now, state) + share * planned
+
+    def _fresh(self, now: float, state: RobotState) -> bool:
+        """Whether a state says how the robot is now."""
+        return now - state.stamp <= self._watchdogs.state_age
 
     def _changing(self, now: float, wanted: Floats, coming: tuple[CommandLimits, float]) -> Floats:
         """What leads to rest within the limits to come; there they come into force."""
@@ -158,14 +170,16 @@ class Safety:
         dogs, faults = self._watchdogs, set()
         if self._stopped is not None:
             faults.add(f"stopped: {self._stopped}")
-        if state is None or now - state.stamp > dogs.state_age:
+        if state is None or not self._fresh(now, state):
             faults.add("stale state")
+        elif state.physics is None and (self._guards or self._workspace):
+            faults.add("no physics to guard by")
         elif self._workspace is not None and state.physics is not None:
             if (site := self._workspace.left(state.physics)) is not None:
                 faults.add(f"{site} leaves its workspace")
-        if plan is None or now - plan.seen > dogs.plan_age:
+        if plan is None or not now - plan.seen <= dogs.plan_age:
             faults.add("stale plan")
-        elif plan.value == -np.inf or not np.isfinite(plan.actions).all():
+        elif not plan.sound:
             faults.add("no sound plan")
         elif not plan.divergence <= dogs.divergence:
             faults.add("state diverges from its forecast")
@@ -189,16 +203,17 @@ class Safety:
         last = self._limiter.command
         try:
             wanted = self._action.command(state, last)
+            failure = set() if np.isfinite(wanted).all() else {"not finite"}
         except Exception as error:  # whatever it is: somebody must command the robot
-            self.events.during(now, "safe action", {repr(error)})
-            return last
-        return wanted if np.isfinite(wanted).all() else last
+            wanted, failure = last, {repr(error)}
+        self.events.during(now, "safe action", failure)
+        return last if failure else wanted
 
-    def _guarded(self, now: float, state: RobotState, command: Floats) -> Floats:
-        """What the guards make of a command."""
+    def _guarded(self, now: float, state: RobotState | None, command: Floats) -> Floats:
+        """What the guards make of a command, if it is known how the robot is."""
         changed = set()
-        for guard in self._guards:
-            if state.physics is not None:
+        if state is not None and state.physics is not None and self._fresh(now, state):
+            for guard in self._guards:
                 allowed = guard.allow(state.physics, command)
                 if (np.abs(allowed - command) > TOLERANCE).any():
                     changed.add(guard.reason)

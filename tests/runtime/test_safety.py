@@ -62,7 +62,10 @@ def test_it_passes_to_the_plan_without_a_jump() -> None:
         ({"state_age": 0.06}, "stale state"),
         ({"seen": -1.0}, "stale plan"),
         ({"value": -np.inf}, "no sound plan"),
+        ({"value": np.nan}, "no sound plan"),
         ({"actions": np.full((10, 1), np.nan)}, "no sound plan"),
+        ({"start": np.nan}, "no sound plan"),
+        ({"seen": np.nan}, "stale plan"),
         ({"divergence": 0.2}, "state diverges from its forecast"),
         ({"divergence": np.nan}, "state diverges from its forecast"),
     ],
@@ -151,6 +154,49 @@ def test_guards_change_what_is_planned_and_say_so() -> None:
     )
     assert scene.tick(10) == pytest.approx(0.2)
     assert scene.safety.events.counts["guarded: too much"] == 1
+
+
+def test_safe_actions_are_guarded_too_while_it_is_known_where_the_robot_is() -> None:
+    limiter = CommandLimiter(CommandLimits([-1.0], [1.0]), DT, np.zeros(1))
+    safety = Safety(limiter, DOGS, guards=[Half()], action=Rest([0.6]))
+    state = RobotState(0.0, 0, np.zeros(3))
+    assert safety.command(0.05, state, None)[0] == 0.3
+    assert safety.command(0.06, state, None)[0] == 0.6
+    assert safety.events.counts["guarded: too much"] == 1
+
+
+def test_what_cannot_be_guarded_is_not_followed() -> None:
+    limiter = CommandLimiter(CommandLimits([-1.0], [1.0]), DT, np.zeros(1))
+    safety = Safety(limiter, Watchdogs(recover_after=0.0), guards=[Half()], action=Rest([0.1]))
+    state = RobotState(0.0, 0, None, np.zeros(3))
+    plan = TimedPlan(0.0, 0.02, np.full((10, 1), 0.8), seen=0.0)
+    assert safety.command(0.01, state, plan)[0] == 0.1
+    assert safety.events.counts["fault: no physics to guard by"] == 1
+
+
+class Moody:
+    """A safe action that fails at every other spell."""
+
+    good = True
+
+    def command(self, state: RobotState | None, last: np.ndarray) -> np.ndarray:
+        if not self.good:
+            raise RuntimeError("no battery")
+        return np.zeros(1)
+
+
+def test_each_failure_of_a_safe_action_is_logged_and_none_where_it_is_not_needed() -> None:
+    scene, action = Scene(), Moody()
+    scene.safety = Safety(
+        CommandLimiter(CommandLimits([-1.0], [1.0]), DT, np.zeros(1)), DOGS, action=action
+    )
+    for good in (False, True, False, True):
+        action.good = good
+        scene.tick(3, value=-np.inf)
+    scene.tick(30)
+    action.good = False
+    assert scene.tick(10) == 0.8
+    assert scene.safety.events.counts["safe action: RuntimeError('no battery')"] == 2
 
 
 @pytest.mark.parametrize("field", ["state_age", "plan_age", "divergence"])
