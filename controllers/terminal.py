@@ -22,7 +22,8 @@ class Upright:
     Attributes:
         alive: worth of not having terminated. It must exceed the losses of any state to be
             preferred to termination.
-        lean: loss per rad² of lean.
+        lean: loss per rad² of lean beyond ``lean_free``.
+        lean_free: lean to either side that costs nothing, rad.
         lean_ahead: time by which the lean is extrapolated, s.
         crouch: loss per m² below ``height``.
         height: least height without loss, m.
@@ -35,6 +36,7 @@ class Upright:
 
     alive: float = 0.0
     lean: float = 0.0
+    lean_free: float = 0.0
     lean_ahead: float = 0.0
     crouch: float = 0.0
     height: float = 0.0
@@ -47,6 +49,7 @@ class Upright:
     def __call__(self, observations: Tensor) -> Tensor:
         """Worth of last observations ``[..., D]``, ``[...]``."""
         lean = observations[..., self.angle] + self.lean_ahead * observations[..., self.angle_rate]
+        lean = (lean.abs() - self.lean_free).clamp(min=0.0)
         fall = self.fall_ahead * observations[..., self.z_rate].clamp(max=0.0)
         crouch = (self.height - observations[..., self.z] - fall).clamp(min=0.0)
         return self.alive - self.lean * lean**2 - self.crouch * crouch**2

@@ -122,6 +122,12 @@ def test_upright_is_worth_more_than_leaning_crouching_and_falling() -> None:
     np.testing.assert_allclose(worth(observations.expand(2, 6, 4))[1], list(cases.values()))
 
 
+def test_a_little_lean_to_either_side_may_be_free() -> None:
+    worth = Upright(lean=2.0, lean_free=0.5, angle=0, angle_rate=1)
+    lean = torch.tensor([[0.0, 0.0], [0.4, 0.0], [-0.4, 0.0], [0.8, 0.0], [-1.5, 0.0]]).double()
+    np.testing.assert_allclose(worth(lean), [0.0, 0.0, 0.0, -2 * 0.09, -2.0], atol=1e-12)
+
+
 def test_cost_to_go_is_what_lqr_pays_from_there_on() -> None:
     """Against the closed loop itself, followed until it is at rest."""
     task = get_task("InvertedPendulum-v5")
