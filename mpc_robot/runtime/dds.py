@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 try:
     from cyclonedds.core import (
+        Entity,
         InstanceState,
         Policy,
         Qos,
@@ -74,6 +75,7 @@ class Participant:
             _keep_local(int(given))
         self._participant = DomainParticipant(int(given))
         self._waiting = WaitSet(self._participant)
+        self._entities: list[Entity] = [self._participant, self._waiting]
         self._taken: list[tuple[ReadCondition, Callable[[], None]]] = []
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._take, name="dds", daemon=True)
@@ -87,11 +89,9 @@ class Participant:
         reliability: Reliability = "best_effort",
     ) -> DataReader[Any]:
         """Have ``take`` called with each message once :meth:`start` was called."""
-        reader: DataReader[Any] = DataReader(
-            self._participant,
-            Topic(self._participant, f"rt{topic}", kind),
-            qos=_qos(depth, reliability),
-        )
+        about = Topic(self._participant, f"rt{topic}", kind)
+        qos = _qos(depth, reliability)
+        reader: DataReader[Any] = DataReader(self._participant, about, qos=qos)
 
         def take_all() -> None:
             """Hand on what there is, but for notes that a writer has gone."""
@@ -101,6 +101,7 @@ class Participant:
 
         condition = ReadCondition(reader, _ANYTHING)
         self._waiting.attach(condition)
+        self._entities += [about, reader]
         self._taken.append((condition, take_all))
         return reader
 
@@ -108,11 +109,11 @@ class Participant:
         self, kind: Any, topic: str, depth: int = 1, reliability: Reliability = "reliable"
     ) -> DataWriter[Any]:
         """What writes messages to ``topic``."""
-        return DataWriter(
-            self._participant,
-            Topic(self._participant, f"rt{topic}", kind),
-            qos=_qos(depth, reliability),
-        )
+        about = Topic(self._participant, f"rt{topic}", kind)
+        qos = _qos(depth, reliability)
+        writer: DataWriter[Any] = DataWriter(self._participant, about, qos=qos)
+        self._entities += [about, writer]
+        return writer
 
     def start(self) -> None:
         """Begin to take messages."""
@@ -124,10 +125,16 @@ class Participant:
         return self._closed.is_set()
 
     def close(self) -> None:
-        """Take no more messages; the domain is left when nobody holds this any more."""
+        """Leave the domain; a second time does nothing."""
         self._closed.set()
         if self._thread.is_alive():
             self._thread.join()
+        for condition, _ in self._taken:
+            self._waiting.detach(condition)
+            condition.__del__()
+        self._taken.clear()
+        while self._entities:  # cyclonedds has no other way to let go of one
+            self._entities.pop().__del__()
 
     def _take(self) -> None:
         """Wait for messages and hand them on."""
@@ -190,6 +197,8 @@ class DdsPlant:
     @property
     def connected(self) -> bool:
         """Whether somebody publishes states and somebody takes commands."""
+        if self.over:
+            return False
         senders = self._states.get_matched_publications()
         return bool(senders and self._commands.get_matched_subscriptions())
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from mpc_robot.envs.base import UNIT, sensed_state
 from mpc_robot.errors import require
 from mpc_robot.runtime.base import Clock, RobotState
-from mpc_robot.runtime.stamps import StampMap
+from mpc_robot.runtime.stamps import SimulatedClock, StampMap
 
 Floats = npt.NDArray[np.float64]
 _LOG = logging.getLogger(__name__)
@@ -153,16 +153,22 @@ class StateInbox:
         self, stamp: float, names: Sequence[str], position: npt.ArrayLike, velocity: npt.ArrayLike
     ) -> None:
         """A JointState arrived, stamped ``stamp`` s, or 0 if the sender does not stamp."""
-        arrival = self._clock.now()
-        self.faults.guarded(lambda: self._take(arrival, stamp, tuple(names), position, velocity))
+        moment = self._moment(stamp)
+        self.faults.guarded(lambda: self._take(moment, stamp, tuple(names), position, velocity))
 
     def goal(self, frame: str, position: npt.ArrayLike, quaternion: npt.ArrayLike) -> None:
         """A goal arrived, ``position[3]`` in m and ``quaternion[4]`` as ROS has it, w last."""
         self.faults.guarded(lambda: self._aim(frame, position, quaternion))
 
+    def _moment(self, stamp: float) -> float:
+        """When a message that arrives now was sent, at the latest; both may have the same clock."""
+        if isinstance(self._clock, SimulatedClock) and stamp != 0.0:
+            return self._clock.of(stamp)
+        return self._clock.now()
+
     def _take(
         self,
-        arrival: float,
+        moment: float,
         stamp: float,
         names: tuple[str, ...],
         position: npt.ArrayLike,
@@ -174,7 +180,7 @@ class StateInbox:
         order = self._order[1]
         at = finite("joint_states.position", position, len(names), order)
         speed = finite("joint_states.velocity", velocity, len(names), order)
-        local = arrival if stamp == 0.0 else self._stamps.local(stamp, arrival)
+        local = moment if stamp == 0.0 else self._stamps.local(stamp, moment)
         if local is None:
             self.faults.add("out of order", "joint_states.header.stamp: not newer than before")
             return

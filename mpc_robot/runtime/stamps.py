@@ -85,7 +85,11 @@ class SimulatedClock:
 
     def now(self) -> float:
         """What it shows, s."""
-        return float(self._time[0] + self._skipped[0])
+        return self.of(self._time[0])
+
+    def of(self, stamp: float) -> float:
+        """What it shows when the simulator's time is ``stamp``, s."""
+        return float(stamp + self._skipped[0])
 
     def wait_until(self, deadline: float) -> None:
         """Return when it shows ``deadline``, or when it was closed."""

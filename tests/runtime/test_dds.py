@@ -22,13 +22,13 @@ from mpc_robot.runtime.topics import Topics
 TASK = get_task("ReacherTwoLink-v0")
 MODEL = model_of(TASK)
 WATCHDOG = 0.1
-DOMAINS = itertools.count(os.getpid() % 80)
+DOMAINS = itertools.count(os.getpid())
 
 
 @pytest.fixture(autouse=True)
 def domain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(10 + next(DOMAINS) % 90))
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(10 + next(DOMAINS) % 40))
 
 
 class Life:
@@ -141,8 +141,13 @@ def test_what_others_send_is_checked(begin: Callable[..., Life]) -> None:
         for data in ([np.nan, 0.0], [0.05], [0.05] * 3):
             commands.write(types.Float64MultiArray(data=data))
             time.sleep(0.05)
-        states.write(types.JointState(name=["shoulder"], position=[0.0], velocity=[0.0]))
-        until(lambda: "joint_states.name" in plant.faults.counts)
+        partial = types.JointState(name=["shoulder"], position=[0.0], velocity=[0.0])
+
+        def refused() -> bool:
+            states.write(partial)  # until it is not at once replaced by one of the robot's
+            return "joint_states.name" in plant.faults.counts
+
+        until(refused)
         with pytest.raises(ValueError, match="command: expected finite"):
             plant.write(np.array([np.nan, 0.0]))
         with pytest.raises(ValueError, match="command: expected 2 numbers"):
@@ -202,6 +207,16 @@ def test_with_its_own_time_a_robot_may_be_faster_than_the_world(begin: Callable[
         state = plant.read()
         assert state is not None and state.physics is not None
         np.testing.assert_allclose(state.physics[1:3], [1.0, -0.5], atol=0.05)
+
+
+def test_who_has_left_is_not_there_any_more() -> None:
+    with closing(Participant()) as peer:
+        states = peer.subscribe(types.JointState, "/joint_states", lambda message: None)
+        port = DdsPort(MODEL)
+        until(states.get_matched_publications)
+        port.close()
+        port.close()
+        until(lambda: not states.get_matched_publications())
 
 
 @pytest.mark.parametrize("given", ["-1", "300", "abc"])

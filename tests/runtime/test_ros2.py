@@ -24,11 +24,13 @@ from mpc_robot.envs import get_task
 from mpc_robot.runtime import dds_types as types
 from mpc_robot.runtime.control import model_of
 from mpc_robot.runtime.dds import Participant
+from mpc_robot.runtime.mcap_reader import read_recording
+from mpc_robot.runtime.stamps import joined
 from mpc_robot.runtime.topics import Topics
 
 ROOT = Path(__file__).parents[2]
 RATE, WATCHDOG, GOAL = 100.0, 0.1, (-0.2, 0.3)
-DOMAINS = itertools.count(os.getpid() % 80)
+DOMAINS = itertools.count(os.getpid())
 TASK = ["--task", "ReacherTwoLink-v0"]
 MODEL = model_of(get_task(TASK[1]))
 PLAN = ["--planner.optimizer.num-samples", "20", "--planner.optimizer.iterations", "2"]
@@ -50,7 +52,7 @@ def ros_python() -> str:
 @pytest.fixture(autouse=True)
 def domain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(10 + next(DOMAINS) % 90))
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(50 + next(DOMAINS) % 50))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for name in ("LD_LIBRARY_PATH", "_ROS_WHEELS_BOOTSTRAP_COMPLETE"):  # of another interpreter
         monkeypatch.delenv(name, raising=False)
@@ -184,16 +186,18 @@ def test_an_arm_goes_where_goals_are_in_closed_loop_at_100_hz(
 
 
 def test_whoever_is_killed_the_other_is_safe_and_goes_on_afterwards(
-    ros_python: str, start: Start, observer: Observer
+    ros_python: str, start: Start, observer: Observer, tmp_path: Path
 ) -> None:
     plant = robot(ros_python, start)
     words = ["-m", "mpc_robot", "ros2", *TASK, *PLAN, "--json"]
-    controller = start(ros_python, *words)
+    record = tmp_path / "killed.mcap"
+    controller = start(ros_python, *words, "--record", str(record))
     until(followed(observer))
 
     controller.kill()
-    killed = time.monotonic()
+    killed, seen = time.monotonic(), len(observer.commands)
     time.sleep(4 * WATCHDOG)
+    until(lambda: len(read_recording(record).signals["/commands"].times) > seen - RATE)
     quiet = observer.efforts(killed + 2 * WATCHDOG)
     assert len(quiet) > 5 and (quiet == 0.0).all()
     controller = start(ros_python, *words)
@@ -241,6 +245,24 @@ def test_an_operator_has_the_say(ros_python: str, start: Start, observer: Observ
     assert node.returncode == 0
 
 
+def test_commands_are_trajectories_and_time_is_the_robots_own_if_asked_for(
+    ros_python: str, start: Start, observer: Observer
+) -> None:
+    same = [*TASK, "--topics.command-type", "trajectory", "--topics.sim-time", "--json"]
+    plant = start(ros_python, "-m", "mpc_robot", "ros2-sim", *same, "--robot.pace", "1.5")
+    controller = start(ros_python, "-m", "mpc_robot", "ros2", *same, *PLAN)
+    until(lambda: observer.states)
+    until(observer.near((0.4, 0.0)))
+    observer.aim(GOAL)
+    until(observer.near(GOAL))
+    stamps = [(at, joined(state.header.stamp)) for at, state in observer.states]
+    pace = np.diff(stamps[:: len(stamps) - 1], axis=0)[0]
+    assert pace[1] / pace[0] == pytest.approx(1.5, rel=0.15)
+    status = outcome(controller)
+    assert status["times"]["state_age"]["p99"] < 0.1 and not observer.commands
+    assert outcome(plant)["refused"] == {}
+
+
 def test_plain_dds_controls_a_robot_of_ros_2(
     ros_python: str, start: Start, observer: Observer
 ) -> None:
@@ -255,9 +277,8 @@ def test_plain_dds_controls_a_robot_of_ros_2(
 
 
 @pytest.mark.skipif(importlib.util.find_spec("rclpy") is not None, reason="rclpy is here")
-@pytest.mark.parametrize("command", ["ros2", "ros2-sim"])
-def test_without_rclpy_the_extra_is_named(command: str, start: Start) -> None:
-    process = start(sys.executable, "-m", "mpc_robot", command, *TASK)
+def test_without_rclpy_the_extra_is_named(start: Start) -> None:
+    process = start(sys.executable, "-m", "mpc_robot", "ros2", *TASK)
     _, errors = process.communicate(timeout=60.0)
     assert process.returncode == 1
     assert "expected rclpy" in errors and "mpc-robot[ros]" in errors and "Traceback" not in errors

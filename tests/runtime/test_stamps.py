@@ -96,6 +96,7 @@ def test_a_simulated_clock_never_goes_back_and_wakes_who_waits() -> None:
         clock.set(now)
         shown.append(clock.now())
     assert shown == pytest.approx([1.0, 2.0, 2.0, 2.2])
+    assert clock.of(0.7) == clock.now()
     woken = threading.Event()
     thread = threading.Thread(target=lambda: (clock.wait_until(3.0), woken.set()))
     thread.start()
