@@ -63,8 +63,8 @@ class Damp:
 class HoldAgainstGravity:
     """Carry the robot's weight and brake it: it stays where it is, and yields to a push.
 
-    The forces are qfrc_bias, gravity and Coriolis forces, of the driven joints; without a state,
-    the last command.
+    The forces are qfrc_bias, gravity and Coriolis forces, of the driven joints, less what springs
+    carry; what damps the joints by itself may do so. Without a state, the last command.
     """
 
     def __init__(self, model: mujoco.MjModel, damping: float) -> None:
@@ -79,8 +79,9 @@ class HoldAgainstGravity:
             return last
         mujoco.mj_setState(self._model, self._data, state.physics, INTEGRATION)
         mujoco.mj_forward(self._model, self._data)
-        carry = self._data.qfrc_bias[self._dofs] - self._data.qfrc_passive[self._dofs]
-        speed = self._data.qvel[self._dofs]
+        data = self._data
+        carry = (data.qfrc_bias - data.qfrc_spring - data.qfrc_gravcomp)[self._dofs]
+        speed = data.qvel[self._dofs]
         return self._actuators.command(state.physics, carry - self._damping * speed)
 
 

@@ -54,6 +54,23 @@ def test_motion_is_braked_against_gravity() -> None:
     np.testing.assert_allclose(data.qvel, 0.0, atol=1e-2)
 
 
+def test_what_damps_the_joints_is_not_compensated() -> None:
+    """Carried and left alone, a joint with a damper slows down as its equation of motion says."""
+    model = mujoco.MjModel.from_xml_string(
+        '<mujoco><option timestep="0.001"/><worldbody><body><joint name="j" axis="0 1 0" '
+        'damping="0.4" stiffness="3"/><inertial mass="1" pos="0.2 0 0" diaginertia="0.1 0.16 0.1"/></body>'
+        '</worldbody><actuator><motor joint="j" ctrlrange="-50 50"/></actuator></mujoco>'
+    )
+    action, data = HoldAgainstGravity(model, damping=0.0), mujoco.MjData(model)
+    data.qvel[:] = 1.0
+    for _ in range(1_000):
+        state = np.empty(mujoco.mj_stateSize(model, INTEGRATION))
+        mujoco.mj_getState(model, data, state, INTEGRATION)
+        data.ctrl[:] = action.command(RobotState(data.time, 0, state), data.ctrl)
+        mujoco.mj_step(model, data)
+    assert data.qvel[0] == pytest.approx(np.exp(-0.4 / 0.2), rel=0.01)  # inertia 0.16 + 0.2**2
+
+
 def test_damping_takes_energy_out() -> None:
     data = mujoco.MjData(MODEL)
     data.qvel[:] = 2.0, -3.0
