@@ -115,8 +115,8 @@ class MPC:
 
         For loops in which more than one control step passes from plan to plan.
         """
-        for _ in range(steps):
-            if self.plan is not None:
+        if self.plan is not None:
+            for _ in range(min(steps, len(self.plan.actions))):  # more lead nowhere else
                 self.plan = self.optimizer.shift(self.plan)
 
     @torch.no_grad()
@@ -145,10 +145,8 @@ class MPC:
         def score(actions: Tensor) -> Tensor:
             nonlocal scored
             late, scored = scored > 0 and time.monotonic() >= deadline, scored + 1
-            if late:
-                return (0.0 * actions).sum(
-                    dim=(1, 2)
-                ) - math.inf  # gradients have it differentiable
+            if late:  # in a way that can be differentiated
+                return (0.0 * actions).sum(dim=(1, 2)) - math.inf
             return self._score(sensed, actions)
 
         return score

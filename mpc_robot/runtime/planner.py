@@ -131,9 +131,15 @@ class PlannerProcess:
             seed: it is reset with it.
             timing: how plans are timed.
             clock: the plant's, if other processes can see it; the world's by default.
+
+        Raises:
+            ValueError: if delays are to be compensated, but there are servos beneath the task's
+                actions: what they command is not known.
         """
         sensing = Sensing(task)
         self.timing = timing or Timing()
+        known = task.servo is None or not self.timing.compensate
+        require(known, "task", "one whose actions are commands, to compensate delays", task.name)
         self._spec, self._size = sensing.spec, sensing.physics_dim
         self._sights = Mailbox(_Sight.size(sensing))
         self._plans = Mailbox(5 + STEPS * sensing.spec.action_dim + 1)
@@ -287,6 +293,8 @@ class _Worker:
     def _sensed(self, sight: _Sight, start: float) -> Floats:
         """What to plan from: where the robot will be, as far as that can be known."""
         state, plan = sight.state, None if self._last is None else self._last[0]
+        if plan is not None and not plan.sound:  # nobody follows it
+            plan = None
         if self._forecast is not None and state.physics is not None:
             known = sight.commands
             commands = Commands(known.stamps, known.sent, plan, self._timing.sampling)

@@ -314,6 +314,8 @@ def test_a_plan_can_be_moved_on_by_several_steps(lq: LinearQuadratic) -> None:
     mpc.skip(3)
     later = torch.cat([actions[3:], actions[-1:].expand(3, -1)])
     assert torch.equal(planned(mpc).actions, later)
+    mpc.skip(10**12)  # after hours in which nothing was planned, and in no time
+    assert torch.equal(planned(mpc).actions, actions[-1:].expand_as(actions))
 
 
 @pytest.mark.parametrize("search", [CEM, MPPI])

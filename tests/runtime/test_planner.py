@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import pytest
 from mpc_robot.controllers import MPC, ICEMConfig, Plan, make_optimizer, spline_for
 from mpc_robot.dynamics.base import Sensed
 from mpc_robot.dynamics.simulator import Simulator
-from mpc_robot.envs import env_spec, get_task, make_env, physics_state
+from mpc_robot.envs import PDServo, env_spec, get_task, make_env, physics_state
 from mpc_robot.runtime.base import RobotState
 from mpc_robot.runtime.clock import RealClock
 from mpc_robot.runtime.forecast import Commands, Forecast
@@ -126,6 +127,26 @@ def test_not_a_number_is_passed_on_for_safety_to_see(teller: Teller) -> None:
     assert shown(planner, lambda plan: bool(np.isnan(plan.actions).all()))
 
 
+def test_nobody_is_expected_to_follow_a_plan_that_is_not_a_number() -> None:
+    """Forecasts go on with the last command that was sent."""
+    controller = Tells()
+    planner = PlannerProcess(controller, TASK, timing=Timing(actuation_delay=0.03))
+    controller.order.put(3)
+    shown(planner, lambda plan: bool(np.isnan(plan.actions).all()))
+    controller.order.put(0)
+    deadline = CLOCK.now() + 10.0
+    seen = replace(state(0.5), stamp=CLOCK.now() - 0.2)
+    commands = Commands(np.array([seen.stamp - 1.0, seen.stamp]), np.array([[0.3], [0.9]]))
+    planner.see(seen, commands)
+    while (plan := newest(planner)).seen != seen.stamp and CLOCK.now() < deadline:
+        time.sleep(0.005)
+    planner.close()
+    forecast = Forecast(ENV.unwrapped.model, 0.03)  # type: ignore[attr-defined]
+    assert seen.physics is not None
+    expected = forecast(seen.physics, seen.stamp, plan.start + 0.03, commands)
+    assert plan.actions[0, 0] == expected[1]
+
+
 def test_a_planner_that_is_stopped_goes_on_from_the_newest_state(teller: Teller) -> None:
     _, planner = teller
     shown(planner, lambda plan: True)
@@ -134,7 +155,7 @@ def test_a_planner_that_is_stopped_goes_on_from_the_newest_state(teller: Teller)
         planner.see(state(k, 100 + k), nothing_sent())
     os.kill(planner.pid, signal.SIGCONT)
     deadline = CLOCK.now() + 10.0
-    while newest(planner).actions[0, 0] == 0.5 and CLOCK.now() < deadline:
+    while newest(planner).actions[0, 0] != 49.0 and CLOCK.now() < deadline:
         time.sleep(0.01)
     assert newest(planner).actions.tolist() == [[49.0]]
 
@@ -148,9 +169,11 @@ def test_plans_begin_where_the_robot_will_be() -> None:
     physics[1], physics[1 + ENV.unwrapped.model.nq] = 0.0, 1.0  # type: ignore[attr-defined]
     commands = Commands(np.array([seen - 1.0, seen]), np.array([[0.3], [0.9]]))
     planner.see(RobotState(seen, 0, physics), commands)
-    while (plan := planner.plan()) is None:
+    deadline = CLOCK.now() + 10.0
+    while (plan := planner.plan()) is None and CLOCK.now() < deadline:
         time.sleep(0.01)
     planner.close()
+    assert plan is not None
     assert plan.start >= seen + 0.04
     forecast = Forecast(ENV.unwrapped.model, 0.03)  # type: ignore[attr-defined]
     expected = forecast(physics, seen, plan.start + 0.03, commands)
@@ -167,6 +190,13 @@ def test_a_real_planner_moves_its_warm_start_on() -> None:
     assert later.value > -np.inf
     assert later.latency > 0
     assert later.divergence < 1.0
+
+
+def test_delays_are_not_compensated_through_servos_that_are_not_known() -> None:
+    walker = replace(TASK, servo=PDServo(1.0))
+    with pytest.raises(ValueError, match="task: expected one whose actions are commands, to comp"):
+        PlannerProcess(Tells(), walker)
+    PlannerProcess(Tells(), walker, timing=Timing(compensate=False)).close()
 
 
 def test_bad_settings() -> None:

@@ -58,8 +58,9 @@ def test_what_damps_the_joints_is_not_compensated() -> None:
     """Carried and left alone, a joint with a damper slows down as its equation of motion says."""
     model = mujoco.MjModel.from_xml_string(
         '<mujoco><option timestep="0.001"/><worldbody><body><joint name="j" axis="0 1 0" '
-        'damping="0.4" stiffness="3"/><inertial mass="1" pos="0.2 0 0" diaginertia="0.1 0.16 0.1"/></body>'
-        '</worldbody><actuator><motor joint="j" ctrlrange="-50 50"/></actuator></mujoco>'
+        'damping="0.4" stiffness="3"/><inertial mass="1" pos="0.2 0 0" '
+        'diaginertia="0.1 0.16 0.1"/></body></worldbody>'
+        '<actuator><motor joint="j" ctrlrange="-50 50"/></actuator></mujoco>'
     )
     action, data = HoldAgainstGravity(model, damping=0.0), mujoco.MjData(model)
     data.qvel[:] = 1.0
