@@ -15,7 +15,7 @@ from mpc_robot.errors import require
 from mpc_robot.runtime.base import Plant, RobotState
 from mpc_robot.runtime.forecast import Commands
 from mpc_robot.runtime.histogram import Histogram
-from mpc_robot.runtime.plan import Sampling, TimedPlan
+from mpc_robot.runtime.plan import Sampling, TimedPlan, check_sampling
 from mpc_robot.runtime.planner import HISTORY, Planner, PlannerProcess
 from mpc_robot.runtime.safety import Safety
 from mpc_robot.runtime.states import StateGate
@@ -110,10 +110,12 @@ class ControlLoop:
                 begun anew, s.
 
         Raises:
-            ValueError: if the rate is not positive, or the planner takes another sampling for
-                granted.
+            ValueError: if rate or patience is not positive, there is no such sampling, or the
+                planner takes another one for granted.
         """
         require(0 < rate < np.inf, "rate", "a positive number of Hz", rate)
+        require(patience > 0, "patience", "positive", patience)
+        check_sampling(sampling)
         if isinstance(planner, PlannerProcess):
             expected = planner.timing.sampling
             require(sampling == expected, "sampling", f"{expected!r}, the planner's", sampling)
@@ -141,7 +143,7 @@ class ControlLoop:
             self._missed += max(passed - 1, 0)
             deadline += max(passed, 1) * period
         self._ended = False
-        self._read(self._plant.clock.now())  # a recorder wants to know where it ended
+        self._read()  # a recorder wants to know where it ended
         return self.status()
 
     def end(self) -> None:
@@ -171,7 +173,7 @@ class ControlLoop:
 
     def _tick(self, now: float, deadline: float) -> None:
         """Read, show, command."""
-        if (new := self._read(now)) is not None:
+        if (new := self._read()) is not None:
             sent = self._sent or [(now, self.safety.sent)]
             stamps, commands = zip(*sent, strict=True)
             self._planner.see(new, Commands(np.array(stamps), np.array(commands)))
@@ -186,9 +188,10 @@ class ControlLoop:
             for event in self.safety.events.take():
                 self._recorder.event(event.stamp, event.name, event.reason)
 
-    def _read(self, now: float) -> RobotState | None:
+    def _read(self) -> RobotState | None:
         """The plant's state, if there is a new one and it is sound."""
-        new = self._gate.pass_on(now, self._plant.read())
+        state = self._plant.read()
+        new = self._gate.pass_on(self._plant.clock.now(), state)  # not of an earlier moment
         if new is not None:
             self._states += 1
             if self._recorder is not None:

@@ -110,12 +110,18 @@ class MuJoCoPlant:
     def read(self) -> RobotState | None:
         """The newest state."""
         if (got := self._states.get()) is not None:
-            stamp, number, *_ = got[1][:2]
+            stamp, number = got[1][:2]
             self._state = RobotState(stamp, int(number), got[1][2:])
         return self._state
 
     def write(self, command: Floats) -> None:
-        """Have it obeyed, after the actuation delay."""
+        """Have it obeyed, after the actuation delay.
+
+        Raises:
+            ValueError: if it is not ``[A]``.
+        """
+        shape = (self.model.nu,)
+        require(np.shape(command) == shape, "command", f"shape {shape}", np.shape(command))
         self._commands.put(command)
 
     def close(self) -> None:

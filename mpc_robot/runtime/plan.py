@@ -9,9 +9,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import CubicHermiteSpline
 
+from mpc_robot.errors import require
+
 Floats = npt.NDArray[np.float64]
 Sampling = Literal["zero", "linear", "cubic"]
 SAMPLINGS: tuple[Sampling, ...] = ("zero", "linear", "cubic")
+
+
+def check_sampling(sampling: str) -> None:
+    """Raises ValueError if there is no such sampling."""
+    require(sampling in SAMPLINGS, "sampling", f"one of {', '.join(SAMPLINGS)}", sampling)
 
 
 @dataclass(frozen=True)

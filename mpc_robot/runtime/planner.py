@@ -17,7 +17,7 @@ from mpc_robot.runtime.clock import RealClock
 from mpc_robot.runtime.forecast import Commands, Forecast
 from mpc_robot.runtime.kept import KeptProcess
 from mpc_robot.runtime.mailbox import Mailbox, wait_for
-from mpc_robot.runtime.plan import Sampling, TimedPlan
+from mpc_robot.runtime.plan import Sampling, TimedPlan, check_sampling
 from mpc_robot.runtime.sensing import Sensing
 
 Floats = npt.NDArray[np.float64]
@@ -106,6 +106,7 @@ class Timing:
         delay, share = self.actuation_delay, self.latency_quantile
         require(0 <= delay < 10, "actuation_delay", "from 0 to 10 s", delay)
         require(0 < share <= 1, "latency_quantile", "in (0, 1]", share)
+        check_sampling(self.sampling)
 
 
 class PlannerProcess:

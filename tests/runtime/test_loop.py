@@ -220,6 +220,21 @@ def scripted(silence: tuple[float, float]) -> tuple[ControlLoop, Scripted, NoPla
     return ControlLoop(plant, planner, safety, 100.0, patience=0.5), plant, planner
 
 
+class Slow(Scripted):
+    """A plant that is measured while it is read, and takes its time."""
+
+    def read(self) -> RobotState | None:
+        self.clock.time += 0.03
+        return super().read()
+
+
+def test_a_state_that_came_while_it_was_read_is_not_from_the_future() -> None:
+    safety = Safety(CommandLimiter(LIMITS, 0.1, np.zeros(1)))
+    status = ControlLoop(Slow({}, (9.0, 9.0)), NoPlanner(), safety, 10.0).run(1.0)
+    assert status.states == 11  # one for each tick, and where it ended
+    assert not any(kind.startswith("state refused") for kind in status.events)
+
+
 def test_a_planner_without_plans_is_begun_anew() -> None:
     loop, _, planner = scripted(silence=(9.0, 9.0))
     loop.run(1.8)
@@ -280,7 +295,11 @@ def test_loop_and_planner_agree_on_the_sampling() -> None:
     planner.close()
 
 
-def test_a_rate_must_be_positive() -> None:
+def test_bad_settings() -> None:
     safety = Safety(CommandLimiter(LIMITS, 0.01, np.zeros(1)))
     with pytest.raises(ValueError, match="rate: expected a positive number of Hz, got 0"):
         ControlLoop(Scripted({}), NoPlanner(), safety, 0)
+    with pytest.raises(ValueError, match="patience: expected positive, got 0"):
+        ControlLoop(Scripted({}), NoPlanner(), safety, 100.0, patience=0)
+    with pytest.raises(ValueError, match="sampling: expected one of zero, linear, cubic, got 'no'"):
+        ControlLoop(Scripted({}), NoPlanner(), safety, 100.0, sampling="no")  # type: ignore[arg-type]

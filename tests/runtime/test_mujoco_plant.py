@@ -127,6 +127,11 @@ def test_the_model_is_changed_for_the_simulation_only() -> None:
     assert dense[0, 0] == pytest.approx(3.0 * inertia[0])
 
 
+def test_a_command_of_another_robot_is_refused() -> None:
+    with plant() as robot, pytest.raises(ValueError, match=r"command: expected shape \(1,\), got"):
+        robot.write(np.zeros(2))
+
+
 def test_bad_settings() -> None:
     with pytest.raises(ValueError, match="task: expected one whose actions are commands"):
         MuJoCoPlant(replace(get_task("Hopper-v5"), servo=PDServo(1.0)))

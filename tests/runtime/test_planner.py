@@ -204,3 +204,5 @@ def test_bad_settings() -> None:
         Timing(actuation_delay=-1)
     with pytest.raises(ValueError, match="latency_quantile: expected in"):
         Timing(latency_quantile=0.0)
+    with pytest.raises(ValueError, match="sampling: expected one of zero, linear, cubic, got 'no'"):
+        Timing(sampling="no")  # type: ignore[arg-type]
