@@ -30,6 +30,7 @@ from mpc_robot.envs import Task, get_task
 from mpc_robot.errors import require
 from mpc_robot.runtime.base import Clock
 from mpc_robot.runtime.control import ControlConfig, Drive, arm, control_loop, model_of
+from mpc_robot.runtime.joints import joint_names
 from mpc_robot.runtime.loop import Recorder
 from mpc_robot.runtime.planner import Planner, PlannerProcess, Timing
 from mpc_robot.runtime.simulated_robot import Port, RobotConfig, SimulatedRobot
@@ -92,7 +93,7 @@ class Ros2:
         """Run until the time is up or a signal says so."""
         task = get_task(self.task)
         acted_on = self.planner.acted_on(task) if self.dynamics == SIMULATOR else task
-        model_of(acted_on)  # what cannot be driven shall not be begun
+        joint_names(model_of(acted_on))  # what cannot be driven shall not be begun
         controller = planner_in(self.dynamics, task, self.planner, self.common.threads)
         controller.budget = self.budget
         clock, timing = clock_of(self.topics), replace(self.timing, sampling=self.control.sampling)

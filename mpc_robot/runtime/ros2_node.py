@@ -31,6 +31,7 @@ from rclpy.lifecycle import LifecycleNode, ManagedEntity, TransitionCallbackRetu
 from std_srvs.srv import Trigger
 
 from mpc_robot.envs import Task
+from mpc_robot.errors import PlantError
 from mpc_robot.runtime.base import Clock
 from mpc_robot.runtime.control import ControlConfig, Drive, arm, control_loop, model_of, reset
 from mpc_robot.runtime.loop import ControlLoop, LoopStatus, Recorder
@@ -102,11 +103,16 @@ class ControlNode(ManagedEntity):  # type: ignore[misc] # rclpy has no types
         return self._drive is not None and self._drive.going_on
 
     def begin(self) -> None:
-        """Configure, activate and arm at once, nobody else being there to do so."""
+        """Configure, activate and arm at once, nobody else being there to do so.
+
+        Raises:
+            PlantError: if the robot cannot be driven; the node's log says why.
+        """
         self._node.trigger_configure()
+        if self.loop is None:
+            raise PlantError("the node could not be configured; its log says why")
         self._node.trigger_activate()
-        if self.loop is not None:
-            arm(self.loop)
+        arm(self.loop)
 
     def on_configure(self, state: Any) -> TransitionCallbackReturn:
         """Connect to the robot."""
