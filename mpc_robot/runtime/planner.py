@@ -278,7 +278,8 @@ class _Worker:
         actions = action[None] if intended is None else intended.actions.double().numpy()
         value = 0.0 if intended is None else intended.value
         latency = self._clock.now() - began
-        self._latencies.append(latency)
+        if self._last is not None:  # the first plan of a process takes longer than all others
+            self._latencies.append(latency)
         dt, seen = self._sensing.spec.dt, sight.state.stamp
         divergence = self._divergence(sight)
         plan = TimedPlan(start, dt, actions[:STEPS], seen, latency, value, divergence)

@@ -38,6 +38,7 @@ class Tells:
     def __init__(self) -> None:
         self.skipped: list[int] = []
         self.order = Mailbox(1)  # 0 behave, 1 raise, 2 hang, 3 not a number
+        self.warming_up = 0.0  # s, of the first plan
 
     def reset(self, seed: int) -> None:
         self.seed = seed
@@ -51,6 +52,8 @@ class Tells:
             raise RuntimeError("out of ideas")
         while order == 2:
             time.sleep(1.0)
+        time.sleep(self.warming_up)
+        self.warming_up = 0.0
         return np.array([np.nan if order == 3 else sensed[1]])
 
 
@@ -158,6 +161,18 @@ def test_a_planner_that_is_stopped_goes_on_from_the_newest_state(teller: Teller)
     while newest(planner).actions[0, 0] != 49.0 and CLOCK.now() < deadline:
         time.sleep(0.01)
     assert newest(planner).actions.tolist() == [[49.0]]
+
+
+def test_a_first_plan_that_takes_long_does_not_delay_the_others() -> None:
+    controller = Tells()
+    controller.warming_up = 1.0
+    planner = PlannerProcess(controller, TASK, timing=Timing(compensate=False))
+    first = shown(planner, lambda plan: True)
+    second = shown(planner, lambda plan: plan is not first)
+    third = shown(planner, lambda plan: plan is not first and plan is not second)
+    planner.close()
+    assert first.latency >= 1.0
+    assert third.start - third.seen < 0.5
 
 
 def test_plans_begin_where_the_robot_will_be() -> None:
