@@ -48,12 +48,16 @@ class ForceLimit:
             power: greatest mechanical power, in either direction, ``[A]`` or one for all, W.
 
         Raises:
-            ValueError: if a limit is not positive, or an actuator is no motor or servo.
+            ValueError: if a limit is not positive or not ``[A]``, or an actuator is no motor or
+                servo.
         """
         self._actuators = Actuators(model)
         self._force, self._power = np.asarray(force, np.float64), np.asarray(power, np.float64)
         require(bool((self._force > 0).all()), "force", "positive", force)
         require(bool((self._power > 0).all()), "power", "positive", power)
+        for name, limit in (("force", self._force), ("power", self._power)):
+            shapes = ((), (model.nu,))
+            require(limit.shape in shapes, name, f"one number or {model.nu}", limit.shape)
 
     def allow(self, physics: Floats, command: Floats) -> Floats:
         """The nearest command with |force| and |force * velocity| within their limits."""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc_robot.controllers.base import Controller
+from mpc_robot.errors import require
 from mpc_robot.runtime.actuators import Actuators
 from mpc_robot.runtime.base import RobotState
 from mpc_robot.runtime.sensing import Sensing
@@ -49,7 +50,12 @@ class Damp:
     """Brake every joint in proportion to its speed; without a state, no force."""
 
     def __init__(self, model: mujoco.MjModel, damping: float) -> None:
-        """Brake by ``damping`` N·m·s/rad or N·s/m."""
+        """Brake by ``damping`` N·m·s/rad or N·s/m.
+
+        Raises:
+            ValueError: if that is negative, or an actuator is no motor or servo.
+        """
+        require(0 <= damping < np.inf, "damping", "not negative", damping)
         self._actuators, self._damping = Actuators(model), damping
         self._still = np.zeros(mujoco.mj_stateSize(model, INTEGRATION))
 
@@ -68,7 +74,12 @@ class HoldAgainstGravity:
     """
 
     def __init__(self, model: mujoco.MjModel, damping: float) -> None:
-        """Brake by ``damping`` N·m·s/rad or N·s/m besides."""
+        """Brake by ``damping`` N·m·s/rad or N·s/m besides.
+
+        Raises:
+            ValueError: if that is negative, or an actuator is no motor or servo.
+        """
+        require(0 <= damping < np.inf, "damping", "not negative", damping)
         self._model, self._data = model, mujoco.MjData(model)
         self._actuators, self._damping = Actuators(model), damping
         self._dofs = model.jnt_dofadr[self._actuators.joints]

@@ -115,6 +115,8 @@ def test_bad_settings() -> None:
         Workspace(MODEL, (Box("hand", (0, 0, 2), (1, 1, 1)),))
     with pytest.raises(ValueError, match="force: expected positive"):
         ForceLimit(MODEL, force=[1.0, 0.0])
+    with pytest.raises(ValueError, match=r"force: expected one number or 2, got \(3,\)"):
+        ForceLimit(MODEL, force=[1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="power: expected positive"):
         ForceLimit(MODEL, power=-1.0)
     with pytest.raises(ValueError, match="deceleration: expected positive"):

@@ -87,6 +87,12 @@ def test_without_a_state() -> None:
     np.testing.assert_array_equal(Rest([0.5, 0.0]).command(None, LAST), [0.5, 0.0])
 
 
+@pytest.mark.parametrize("action", [Damp, HoldAgainstGravity])
+def test_nothing_brakes_backwards(action: type[Damp | HoldAgainstGravity]) -> None:
+    with pytest.raises(ValueError, match="damping: expected not negative, got -1"):
+        action(MODEL, -1.0)
+
+
 def test_a_fallback_controller_acts() -> None:
     sensing = Sensing(get_task("CartpoleBalance-v0"))
     controller = RandomController(sensing.spec.action_low, sensing.spec.action_high)
