@@ -167,12 +167,10 @@ def test_a_first_plan_that_takes_long_does_not_delay_the_others() -> None:
     controller = Tells()
     controller.warming_up = 1.0
     planner = PlannerProcess(controller, TASK, timing=Timing(compensate=False))
-    first = shown(planner, lambda plan: True)
-    second = shown(planner, lambda plan: plan is not first)
-    third = shown(planner, lambda plan: plan is not first and plan is not second)
+    first = shown(planner, lambda plan: True)  # or the second one
+    later = shown(planner, lambda plan: plan.start > first.start)
     planner.close()
-    assert first.latency >= 1.0
-    assert third.start - third.seen < 0.5
+    assert later.start - later.seen < 0.5
 
 
 def test_plans_begin_where_the_robot_will_be() -> None:
