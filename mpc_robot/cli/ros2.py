@@ -108,10 +108,12 @@ class Ros2:
 
     def _over_ros(self, rig: _Rig, told: Callable[[], bool]) -> Outcome:
         """Be a lifecycle node."""
-        from mpc_robot.runtime.ros2 import open_node  # noqa: PLC0415
-        from mpc_robot.runtime.ros2_node import ControlNode, LifecycleNode  # noqa: PLC0415
+        from mpc_robot.runtime.ros2_node import (  # noqa: PLC0415
+            ControlNode,
+            open_lifecycle_node,
+        )
 
-        with open_node("mpc_robot", self.ros_args, LifecycleNode) as node:
+        with open_lifecycle_node("mpc_robot", self.ros_args) as node:
             control = ControlNode(
                 node,
                 rig.planner,

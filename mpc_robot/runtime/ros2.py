@@ -3,6 +3,8 @@
 Needs rclpy, from a sourced /opt/ros or from the wheels of the extra ``[ros]``.
 """
 
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import threading

@@ -15,15 +15,18 @@ Parameters are the fields of :class:`ControlConfig`. Rates of commands and watch
 any time; the other fields only where the node is started.
 """
 
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 # Says what to install if there is no ROS, so it comes first.
-from mpc_robot.runtime.ros2 import Ros2Plant  # isort: split
+from mpc_robot.runtime.ros2 import Ros2Plant, open_node  # isort: split
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
@@ -43,7 +46,9 @@ _LIVE = ("velocity", "acceleration", "jerk")
 _DOGS = tuple(field.name for field in fields(Watchdogs))
 
 
-__all__ = ["ControlNode", "LifecycleNode"]
+def open_lifecycle_node(name: str, args: Sequence[str] = ()) -> AbstractContextManager[Any]:
+    """As :func:`mpc_robot.runtime.ros2.open_node`, of the kind that :class:`ControlNode` needs."""
+    return open_node(name, args, LifecycleNode)
 
 
 class ControlNode(ManagedEntity):  # type: ignore[misc] # rclpy has no types

@@ -173,19 +173,26 @@ def test_an_arm_goes_where_goals_are_in_closed_loop_at_100_hz(
     until(observer.near(GOAL))
     sent = sum(began < at < ended for at, _ in observer.commands)
     told = sum(began < at < ended for at, _ in observer.states)
-    assert 0.9 < sent / (RATE * seconds) < 1.05 and 0.9 < told / (RATE * seconds) < 1.05
+    # On a busy machine some are late and some are lost, as there is room for one to wait.
+    assert 0.75 < sent / (RATE * seconds) < 1.05 and 0.75 < told / (RATE * seconds) < 1.05
 
     status = outcome(controller)
-    over = time.monotonic()
     assert status["ticks"] > RATE * seconds and status["stopped"] == "ended"
     assert status["times"]["state_age"]["p50"] < 0.05
     assert json.loads(report.read_text())["ticks"] >= status["ticks"]
-    time.sleep(3 * WATCHDOG)
-    assert (observer.efforts(over + 2 * WATCHDOG) == 0.0).all()
+    rests(observer)
     assert outcome(plant, signal.SIGTERM).items() >= {"trips": 1, "refused": {}}.items()
 
 
-def test_whoever_is_killed_the_other_is_safe_and_goes_on_afterwards(
+def rests(observer: Observer) -> None:
+    """The robot is in its safe state from two watchdog periods on."""
+    began = time.monotonic()
+    time.sleep(4 * WATCHDOG)
+    quiet = observer.efforts(began + 2 * WATCHDOG)
+    assert len(quiet) > 5 and (quiet == 0.0).all()
+
+
+def test_whoever_is_stopped_or_killed_the_other_is_safe_and_goes_on_afterwards(
     ros_python: str, start: Start, observer: Observer, tmp_path: Path
 ) -> None:
     plant = robot(ros_python, start)
@@ -194,12 +201,15 @@ def test_whoever_is_killed_the_other_is_safe_and_goes_on_afterwards(
     controller = start(ros_python, *words, "--record", str(record))
     until(followed(observer))
 
+    controller.send_signal(signal.SIGSTOP)
+    rests(observer)
+    controller.send_signal(signal.SIGCONT)
+    until(followed(observer))
+
     controller.kill()
-    killed, seen = time.monotonic(), len(observer.commands)
-    time.sleep(4 * WATCHDOG)
+    seen = len(observer.commands)
+    rests(observer)
     until(lambda: len(read_recording(record).signals["/commands"].times) > seen - RATE)
-    quiet = observer.efforts(killed + 2 * WATCHDOG)
-    assert len(quiet) > 5 and (quiet == 0.0).all()
     controller = start(ros_python, *words)
     until(followed(observer))
 
