@@ -19,6 +19,7 @@ import numpy.typing as npt
 from mpc_robot.controllers import (
     MPC,
     OPTIMIZERS,
+    Caution,
     Interpolation,
     OptimizerConfig,
     TerminalValue,
@@ -108,6 +109,8 @@ class Robot:
         terminal_value: TerminalValue | None = None,
         risk: Risk = mean,
         replan_every: int = 1,
+        budget: float = math.inf,
+        caution: Caution | None = None,
     ) -> MPC:
         """Model predictive control.
 
@@ -122,6 +125,8 @@ class Robot:
             terminal_value: worth of where a plan ends; None for nothing.
             risk: what the returns of a candidate's particles are worth together.
             replan_every: control steps that a plan is followed for.
+            budget: time after which a plan is taken as good as it is, s.
+            caution: how to judge what a learned model does not know; None for as it comes.
 
         Raises:
             UnknownNameError: if there is no such optimizer.
@@ -140,6 +145,8 @@ class Robot:
             terminal_value=terminal_value,
             risk=risk,
             replan_every=replan_every,
+            budget=budget,
+            caution=caution,
         )
 
 

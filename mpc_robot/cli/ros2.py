@@ -125,7 +125,7 @@ class Ros2:
                 report=self.report,
             )
             if not self.wait:
-                control.begin()
+                control.begin(told)
             while not told() and node.context.ok():
                 time.sleep(_POLL)
             loop = control.loop
@@ -137,6 +137,10 @@ class Ros2:
         from mpc_robot.runtime.dds import DdsPlant  # noqa: PLC0415
 
         with closing(DdsPlant(model_of(rig.task), self.topics, rig.clock)) as plant:
+            while plant.read() is None and not told():
+                time.sleep(_POLL)
+            if told():
+                return {}
             loop = control_loop(plant, rig.planner, rig.task, self.control, rig.recorder)
             drive = Drive(loop, self.report)
             arm(loop)

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc_robot.envs import Task
-from mpc_robot.errors import require
-from mpc_robot.runtime.base import Plant
+from mpc_robot.errors import PlantError, require
+from mpc_robot.runtime.base import Plant, RobotState
 from mpc_robot.runtime.limits import CommandLimiter, CommandLimits
 from mpc_robot.runtime.loop import ControlLoop, Recorder
 from mpc_robot.runtime.plan import Sampling
 from mpc_robot.runtime.planner import Planner
 from mpc_robot.runtime.reporter import LoopReporter
-from mpc_robot.runtime.safe_actions import Damp, Hold, HoldAgainstGravity, Rest, SafeAction
+from mpc_robot.runtime.safe_actions import Damp, Hold, HoldAgainstGravity, SafeAction
 from mpc_robot.runtime.safety import Safety, Watchdogs
 from mpc_robot.runtime.sensing import Sensing
 
@@ -43,8 +43,9 @@ class ControlConfig:
         acceleration: greatest change of that per s.
         jerk: greatest change of that per s.
         watchdogs: what counts as a fault.
-        on_trip: what to do then: ``rest`` commands 0, or what is nearest to it, ``hold`` the last
-            command, ``damp`` brakes the joints, ``carry`` holds them against gravity.
+        on_trip: what to do then: ``rest`` switches motors off and has servos hold the last command,
+            ``hold`` holds the last command, ``damp`` brakes the joints, ``carry`` holds them
+            against gravity.
         damping: of ``damp`` and ``carry``, N·m·s/rad or N·s/m.
         patience: time without a plan, s, after which the planner is begun anew.
     """
@@ -81,7 +82,7 @@ def control_loop(
     config: ControlConfig,
     recorder: Recorder | None = None,
 ) -> ControlLoop:
-    """A loop of these parts.
+    """A loop of these parts; servos are first commanded to where their joints are.
 
     Args:
         plant: the robot.
@@ -94,13 +95,14 @@ def control_loop(
         TypeError: if the task has no MuJoCo model.
         ValueError: if the task's actions are not commands, or the model's actuators are none that
             can do what is to be done on a trip.
+        PlantError: if there are servos, but no state of the robot that says where they are.
     """
     model, limits = model_of(task), config.limits(task)
-    rest = np.clip(np.zeros(model.nu), limits.low, limits.high)
+    start = np.clip(_start(model, plant.read()), limits.low, limits.high)
     safety = Safety(
-        CommandLimiter(limits, 1.0 / config.rate, rest),
+        CommandLimiter(limits, 1.0 / config.rate, start),
         config.watchdogs,
-        action=_safe_action(config, model, rest),
+        action=_safe_action(config, model),
     )
     return ControlLoop(
         plant,
@@ -174,7 +176,36 @@ def reset(loop: ControlLoop) -> None:
     loop.safety.stop(NOT_ARMED)
 
 
-def _safe_action(config: ControlConfig, model: mujoco.MjModel, rest: Floats) -> SafeAction:
+class _SwitchOff:
+    """Motors off; servos hold the last command."""
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        """For the actuators of a model."""
+        self._servos = servos_of(model)
+
+    def command(self, state: RobotState | None, last: Floats) -> Floats:
+        """0 or the last command."""
+        return np.where(self._servos, last, 0.0)
+
+
+def servos_of(model: mujoco.MjModel) -> npt.NDArray[np.bool_]:
+    """Which actuators ``[A]`` are commanded positions."""
+    servos: npt.NDArray[np.bool_] = model.actuator_biasprm[:, 1] != 0.0
+    return servos
+
+
+def _start(model: mujoco.MjModel, state: RobotState | None) -> Floats:
+    """The commands ``[A]`` that leave a robot as it is."""
+    servos, data = servos_of(model), mujoco.MjData(model)
+    if state is not None and state.physics is not None:
+        mujoco.mj_setState(model, data, state.physics, mujoco.mjtState.mjSTATE_INTEGRATION)
+    elif servos.any():
+        raise PlantError("servos: expected a state of the robot to begin at, got none yet")
+    mujoco.mj_forward(model, data)
+    return np.where(servos, data.actuator_length, 0.0)
+
+
+def _safe_action(config: ControlConfig, model: mujoco.MjModel) -> SafeAction:
     """What to do on a trip."""
     if config.on_trip == "hold":
         return Hold()
@@ -182,4 +213,4 @@ def _safe_action(config: ControlConfig, model: mujoco.MjModel, rest: Floats) -> 
         return Damp(model, config.damping)
     if config.on_trip == "carry":
         return HoldAgainstGravity(model, config.damping)
-    return Rest(rest)
+    return _SwitchOff(model)

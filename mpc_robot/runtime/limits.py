@@ -65,6 +65,9 @@ class CommandLimiter:
     without overshoot, what moves is caught up with. (A step of at most ``jerk * dt**3`` looks
     like the beginning of a move, and may be overshot by as much.) Where something else than a
     finite number is asked for, the actuator stops.
+
+    Attributes:
+        dt: time from one command to the next, s.
     """
 
     _asked: Floats  # what was asked for in the last five ticks, [5, A]
@@ -82,6 +85,7 @@ class CommandLimiter:
             ValueError: if ``dt`` or ``start`` makes no sense, or ``limits`` are not of ``A``.
         """
         require(bool(np.isfinite(dt)) and dt > 0, "dt", "a positive number", dt)
+        self.dt = dt
         size = np.shape(start)
         require(len(size) == 1, "start", "an array [A]", start)
         for field in fields(limits):

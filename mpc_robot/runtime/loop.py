@@ -111,9 +111,11 @@ class ControlLoop:
 
         Raises:
             ValueError: if rate or patience is not positive, there is no such sampling, or the
-                planner takes another one for granted.
+                planner or the limiter takes another one for granted.
         """
         require(0 < rate < np.inf, "rate", "a positive number of Hz", rate)
+        reckoned = f"{1.0 / safety.dt:g} Hz, which the limiter reckons with"
+        require(abs(safety.dt * rate - 1.0) < 1e-6, "rate", reckoned, rate)
         require(patience > 0, "patience", "positive", patience)
         check_sampling(sampling)
         if isinstance(planner, PlannerProcess):

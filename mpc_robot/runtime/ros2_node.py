@@ -2,7 +2,7 @@
 
 ======================  ============================================================================
 configure               connects to the robot; no command is sent
-activate                sends commands, safe ones until the node is armed
+activate                sends commands, safe ones until the node is armed; needs joint states
 deactivate              makes the robot safe, then sends no more
 cleanup                 lets go of the robot
 ``~/arm``               ``std_srvs/Trigger``: from now on the plan is followed
@@ -19,6 +19,7 @@ any time; the other fields only where the node is started.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, fields, replace
@@ -42,6 +43,7 @@ from mpc_robot.runtime.planner import Planner
 from mpc_robot.runtime.safety import Watchdogs
 from mpc_robot.runtime.topics import Topics
 
+_POLL = 0.02  # s between looks for a first state
 _LIVE = ("velocity", "acceleration", "jerk")
 _DOGS = tuple(field.name for field in fields(Watchdogs))
 
@@ -55,7 +57,7 @@ class ControlNode(ManagedEntity):  # type: ignore[misc] # rclpy has no types
     """What a lifecycle node does with a control loop.
 
     Attributes:
-        loop: the loop; None unless the node is configured.
+        loop: the newest loop; None unless the node was activated since it was configured.
     """
 
     def __init__(
@@ -107,34 +109,46 @@ class ControlNode(ManagedEntity):  # type: ignore[misc] # rclpy has no types
         """Whether commands are sent."""
         return self._drive is not None and self._drive.going_on
 
-    def begin(self) -> None:
-        """Configure, activate and arm at once, nobody else being there to do so.
+    def begin(self, told: Callable[[], bool]) -> None:
+        """Configure, and at the first state activate and arm, nobody else being there to do so.
+
+        Args:
+            told: to wait no longer for a state.
 
         Raises:
             PlantError: if the robot cannot be driven; the node's log says why.
         """
         self._node.trigger_configure()
+        while self._plant is not None and self._plant.read() is None and not told():
+            time.sleep(_POLL)
+        if told():
+            return
+        if self._plant is not None:
+            self._node.trigger_activate()
         if self.loop is None:
-            raise PlantError("the node could not be configured; its log says why")
-        self._node.trigger_activate()
+            raise PlantError("the robot cannot be driven; the node's log says why")
         arm(self.loop)
 
     def on_configure(self, state: Any) -> TransitionCallbackReturn:
         """Connect to the robot."""
         try:
             self._plant = Ros2Plant(self._node, self._model, self._topics, self._clock)
-            self.loop = control_loop(
-                self._plant, self._planner, self._task, self._config, self._recorder
-            )
         except ValueError as error:
             self._node.get_logger().error(f"cannot configure: {error}")
-            self._let_go()
             return TransitionCallbackReturn.FAILURE
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: Any) -> TransitionCallbackReturn:
-        """Begin to send commands, safe ones."""
-        if self.loop is None:
+        """Begin to send commands, safe ones, once there is a state to begin at."""
+        if self._plant is None or self._plant.read() is None:
+            self._node.get_logger().error(f"cannot activate: no {self._topics.joint_states} yet")
+            return TransitionCallbackReturn.FAILURE
+        try:
+            self.loop = control_loop(
+                self._plant, self._planner, self._task, self._config, self._recorder
+            )
+        except (ValueError, PlantError) as error:
+            self._node.get_logger().error(f"cannot activate: {error}")
             return TransitionCallbackReturn.FAILURE
         self._drive = Drive(self.loop, self._report)
         return TransitionCallbackReturn.SUCCESS
@@ -180,7 +194,7 @@ class ControlNode(ManagedEntity):  # type: ignore[misc] # rclpy has no types
             return SetParametersResult(successful=False, reason=str(error))
         self._config = config
         if self.loop is not None:
-            self.loop.safety.retune(config.watchdogs, config.limits(self._task), 1 / config.rate)
+            self.loop.safety.retune(config.watchdogs, config.limits(self._task))
         return SetParametersResult(successful=True)
 
     def _arm(self, request: Any, response: Any) -> Any:
@@ -204,7 +218,7 @@ class ControlNode(ManagedEntity):  # type: ignore[misc] # rclpy has no types
     def _told(self, response: Any, act: Callable[[ControlLoop], None], done: str) -> Any:
         """Do something to the loop, if there is one."""
         response.success = self.loop is not None
-        response.message = done if self.loop is not None else "the node is not configured"
+        response.message = done if self.loop is not None else "the node is not active"
         if self.loop is not None:
             act(self.loop)
         return response

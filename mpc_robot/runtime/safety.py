@@ -82,7 +82,7 @@ class Safety:
         self._limiter, self._watchdogs = limiter, watchdogs or Watchdogs()
         self._guards, self._workspace, self._action = tuple(guards), workspace, action or Hold()
         self._stopped: str | None = None
-        self._coming: tuple[CommandLimits, float] | None = None
+        self._coming: CommandLimits | None = None
         self._faultless_since = np.inf
         self._recovered = -np.inf
 
@@ -90,6 +90,11 @@ class Safety:
     def sent(self) -> Floats:
         """The last command ``[A]``."""
         return self._limiter.command
+
+    @property
+    def dt(self) -> float:
+        """Time from one command to the next that limits are reckoned with, s."""
+        return self._limiter.dt
 
     @property
     def stopped(self) -> str | None:
@@ -104,7 +109,7 @@ class Safety:
         """End a stop; the plan is followed again once there is no fault."""
         self._stopped = None
 
-    def retune(self, watchdogs: Watchdogs, limits: CommandLimits, dt: float) -> None:
+    def retune(self, watchdogs: Watchdogs, limits: CommandLimits) -> None:
         """Change what counts as a fault, at once, and what commands may do; from any thread.
 
         The new limits hold from when the command has come to rest within them under the old ones,
@@ -113,9 +118,8 @@ class Safety:
         Args:
             watchdogs: what counts as a fault.
             limits: what commands may do.
-            dt: time from one command to the next, s.
         """
-        self._watchdogs, self._coming = watchdogs, (limits, dt)
+        self._watchdogs, self._coming = watchdogs, limits
 
     def command(
         self,
@@ -153,13 +157,13 @@ class Safety:
         """Whether a state says how the robot is now."""
         return now - state.stamp <= self._watchdogs.state_age
 
-    def _changing(self, now: float, wanted: Floats, coming: tuple[CommandLimits, float]) -> Floats:
+    def _changing(self, now: float, wanted: Floats, coming: CommandLimits) -> Floats:
         """What leads to rest within the limits to come; there they come into force."""
-        (limits, dt), sent = coming, self._limiter.command
-        inside = np.clip(sent, limits.low, limits.high)
+        sent = self._limiter.command
+        inside = np.clip(sent, coming.low, coming.high)
         if not (self._limiter.still and (inside == sent).all()):
             return np.where(inside == sent, np.nan, inside)  # NaN asks an actuator to stop
-        self._limiter = CommandLimiter(limits, dt, sent)
+        self._limiter = CommandLimiter(coming, self.dt, sent)
         if self._coming is coming:  # and not changed again since
             self._coming = None
         self.events.add(now, "limits", "changed")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mpc_robot.envs import Task, make_env, physics_state
 from mpc_robot.errors import require
 from mpc_robot.runtime.clock import RealClock
-from mpc_robot.runtime.control import model_of
+from mpc_robot.runtime.control import model_of, servos_of
 from mpc_robot.runtime.joints import CommandInbox
 
 Floats = npt.NDArray[np.float64]
@@ -106,7 +106,7 @@ class SimulatedRobot:
             mujoco.mj_setState(self.model, self._data, physics_state(env), INTEGRATION)
         self._config = config or RobotConfig()
         self._every = max(1, round(1.0 / (self._config.rate * self.model.opt.timestep)))
-        self._servos = self.model.actuator_biasprm[:, 1] != 0.0
+        self._servos = servos_of(self.model)
         self._steps = self._published = self._trips = 0
         self._safe = True
         self._data.ctrl[:] = self._safe_command()

@@ -44,6 +44,17 @@ class Operator:
         success = self.call(ChangeState, "change_state", request).success
         return success, self.call(GetState, "get_state", GetState.Request()).current_state.label
 
+    def activate(self) -> tuple[bool, str]:
+        """Try until there are joint states to begin at."""
+        deadline = time.monotonic() + 20.0
+        while time.monotonic() < deadline:
+            success, label = self.change(Transition.TRANSITION_ACTIVATE)
+            if success:
+                break
+            assert label == "inactive"
+            time.sleep(0.1)
+        return success, label
+
     def press(self, name: str) -> tuple[bool, str]:
         response = self.call(Trigger, name, Trigger.Request())
         return response.success, response.message
@@ -78,7 +89,7 @@ def main() -> None:
     found: dict[str, Any] = {"velocity at start": operator.get("velocity")}
     found["arm unconfigured"] = operator.press("arm")
     found["configure"] = operator.change(Transition.TRANSITION_CONFIGURE)
-    found["activate"] = operator.change(Transition.TRANSITION_ACTIVATE)
+    found["activate"] = operator.activate()
     operator.wait_for("1 stopped: not armed")
     found["arm"] = operator.press("arm")
     found["following"] = operator.wait_for("0 following plans")
@@ -99,7 +110,7 @@ def main() -> None:
     operator.wait_for("0 not active")
     found["cleanup"] = operator.change(Transition.TRANSITION_CLEANUP)
     found["configure again"] = operator.change(Transition.TRANSITION_CONFIGURE)
-    found["activate again"] = operator.change(Transition.TRANSITION_ACTIVATE)
+    found["activate again"] = operator.activate()
     found["unlimited"] = math.isinf(operator.get("jerk"))
     operator.node.destroy_node()
     rclpy.try_shutdown()

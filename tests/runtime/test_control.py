@@ -15,9 +15,13 @@ from hypothesis import strategies as st
 
 from mpc_robot.controllers import RandomController
 from mpc_robot.envs import PDServo, env_spec, get_task, make_env
+from mpc_robot.envs.terms import joint_position
+from mpc_robot.errors import PlantError
+from mpc_robot.robot import from_mjcf
 from mpc_robot.runtime.base import RobotState
 from mpc_robot.runtime.control import ControlConfig, Drive, arm, control_loop, model_of, reset
 from mpc_robot.runtime.limits import CommandLimiter, CommandLimits
+from mpc_robot.runtime.lockstep import GymnasiumPlant
 from mpc_robot.runtime.loop import ControlLoop
 from mpc_robot.runtime.mujoco_plant import MuJoCoPlant
 from mpc_robot.runtime.plan import TimedPlan
@@ -71,6 +75,56 @@ def test_nothing_moves_before_it_is_armed(loop: ControlLoop, tmp_path: Path) -> 
     assert found["ticks"] == loop.status().ticks and found["stopped"] == "ended"
 
 
+SERVOS = """
+<mujoco>
+  <option timestep="0.01"/>
+  <worldbody>
+    <body>
+      <joint name="a" type="hinge" axis="0 0 1" ref="0" damping="1"/>
+      <geom type="capsule" fromto="0 0 0 0.3 0 0" size="0.02"/>
+      <body pos="0.3 0 0">
+        <joint name="b" type="hinge" axis="0 0 1" damping="1"/>
+        <geom type="capsule" fromto="0 0 0 0.3 0 0" size="0.02"/>
+      </body>
+    </body>
+  </worldbody>
+  <actuator>
+    <position joint="a" kp="20" ctrlrange="-2 2"/>
+    <motor joint="b" ctrlrange="-1 1"/>
+  </actuator>
+  <keyframe><key name="bent" qpos="1.2 -0.7" ctrl="1.2 0"/></keyframe>
+</mujoco>"""
+
+
+def test_a_servo_begins_where_its_joint_is_and_stays_when_it_is_stopped() -> None:
+    task = from_mjcf(SERVOS, -(joint_position("b") ** 2), rate=50, start="bent").task
+    spec = env_spec(make_env(task))
+    planner = InStep(RandomController(spec.action_low, spec.action_high), task)
+    with closing(MuJoCoPlant(task)) as plant:
+        with pytest.raises(PlantError, match="servos: expected a state"):
+            control_loop(Mute(), planner, task, ControlConfig())
+        until(plant.read)
+        loop = control_loop(plant, planner, task, ControlConfig(velocity=5.0))
+        np.testing.assert_allclose(loop.safety.sent, [1.2, 0.0], atol=0.05)
+        drive = Drive(loop)
+        arm(loop)
+        until(lambda: loop.safety.sent[1] != 0.0)
+        loop.safety.stop("somebody is near")
+        until(lambda: loop.safety.sent[1] == 0.0)
+        held = loop.safety.sent
+        time.sleep(0.1)
+        np.testing.assert_array_equal(loop.safety.sent, held)
+        drive.end()
+
+
+class Mute(GymnasiumPlant):
+    """A robot that has not said anything yet."""
+
+    def __init__(self) -> None: ...
+
+    def read(self) -> None: ...
+
+
 LIMIT = st.floats(0.5, 20.0)
 LIMITS = st.builds(
     lambda low, high, velocity, acceleration: CommandLimits(low, high, velocity, 10 * acceleration),
@@ -92,7 +146,7 @@ def test_limits_change_without_a_command_outside_of_them(
     sent, wanted = [0.0, 0.0, 0.0], 0.0
     for k in range(600):
         if k == change:
-            safety.retune(dogs, after, DT)
+            safety.retune(dogs, after)
         wanted = rng.uniform(-1.5, 1.5) if k % 15 == 0 else wanted
         now = DT * k
         plan = TimedPlan(now, DT, np.full((2, 1), wanted), now)

@@ -299,6 +299,8 @@ def test_bad_settings() -> None:
     safety = Safety(CommandLimiter(LIMITS, 0.01, np.zeros(1)))
     with pytest.raises(ValueError, match="rate: expected a positive number of Hz, got 0"):
         ControlLoop(Scripted({}), NoPlanner(), safety, 0)
+    with pytest.raises(ValueError, match="rate: expected 100 Hz, which the limiter reckons with"):
+        ControlLoop(Scripted({}), NoPlanner(), safety, 50.0)
     with pytest.raises(ValueError, match="patience: expected positive, got 0"):
         ControlLoop(Scripted({}), NoPlanner(), safety, 100.0, patience=0)
     with pytest.raises(ValueError, match="sampling: expected one of zero, linear, cubic, got 'no'"):
