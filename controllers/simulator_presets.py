@@ -42,17 +42,19 @@ _HOPPER = PlannerConfig(
         z_rate=7,
     ),
 )
+# Leaning is part of its gait; the speed limit keeps it from leaning into a fall.
 _WALKER2D = PlannerConfig(
-    ICEMConfig(num_samples=200, initial_std=0.3, noise_beta=1.0),
+    ICEMConfig(num_samples=240, initial_std=0.3, noise_beta=1.0),
     horizon=0.7,
     knots=20,
     interpolation="linear",
-    replan_every=2,
     physics=Physics(0.004, "Euler"),
     servo=PDServo(stiffness=4.0, damping=0.05),
+    speed_limit=6.0,
     terminal_value=Upright(
         alive=300.0,
-        lean=800.0,
+        lean=2000.0,
+        lean_free=0.25,
         lean_ahead=0.15,
         crouch=1500.0,
         height=1.05,
