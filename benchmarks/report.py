@@ -25,7 +25,7 @@ from PIL import Image
 
 Result = dict[str, Any]
 DIGEST = "Results-SHA256"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "control_loop.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{page}.md" for page in ("control_loop", "ros2")))
 PLOTS = ROOT / "docs" / "results"
 
 
@@ -257,7 +257,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "period": period_table,
     "delay": partial(rows_table, "control_loop", "delay", "undelayed"),
     "faults": partial(rows_table, "control_loop", "faults", "beside"),
-    "ros2": partial(rows_table, "control_loop", "ros2", "beside"),
+    "ros2": partial(rows_table, "control_loop", "ros2_echo", "beside"),
     "caution": partial(rows_table, "caution", "caution", "without"),
 }
 FIGURES: dict[str, tuple[str, Callable[[], Figure]]] = {
