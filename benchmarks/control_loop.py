@@ -234,8 +234,8 @@ def episode_return(task: Task, states: list[RobotState]) -> float:
     sensing = Sensing(task)
     physics = np.array([state.physics for state in states])
     times = physics[:, 0]
-    grid = np.arange(times[0], times[-1], sensing.spec.dt)
-    seen = np.array([sensing.observe(physics[k]) for k in np.searchsorted(times, grid)])
+    grid = np.arange(times[0], times[-1] + 1e-6, sensing.spec.dt)
+    seen = np.array([sensing.observe(physics[k]) for k in np.searchsorted(times, grid - 1e-6)])
     nothing = np.zeros((len(seen) - 1, sensing.spec.action_dim))
     if task.reward is None:
         raise ValueError(f"task {task.name}: expected a known reward")
