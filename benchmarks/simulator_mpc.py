@@ -78,6 +78,7 @@ CASES = {
     "InvertedDoublePendulum-v5": _preset("InvertedDoublePendulum-v5", 9_300),
     "Reacher-v5": _preset("Reacher-v5", -3.7, 20),
     "Reacher-v5-ilqr": Case("Reacher-v5", ILQRConfig(0.5, iterations=2, step_sizes=8), -3.7, 20),
+    "Reacher-v5-ilqr-tenfold": Case("Reacher-v5", ILQRConfig(0.5, 10, step_sizes=16), None, 20),
     "CartpoleSwingup-v0": _preset("CartpoleSwingup-v0"),
     "CartpoleSwingup-v0-tenfold": Case("CartpoleSwingup-v0", TENFOLD["CartpoleSwingup-v0"]),
     "CartpoleSwingup-v0-ilqr": Case("CartpoleSwingup-v0", ILQRConfig(horizon=1.2)),
