@@ -28,7 +28,12 @@ from mpc_robot.envs import TASKS
 from mpc_robot.training.video import picture, renderable_env
 
 LEAST_DISK_GB = 1.0
-OPTIONAL = {"pytorch_mppi": ("bench", "benchmarks/planning.py")}
+OPTIONAL = {
+    "rclpy": ("ros", "mpc-robot ros2, where no /opt/ros is sourced"),
+    "cyclonedds": ("dds", "mpc-robot ros2 --transport dds"),
+    "mcap": ("mcap", "mpc-robot ros2 --record"),
+    "pytorch_mppi": ("bench", "benchmarks/planning.py"),
+}
 """Module -> (the extra that installs it, what it is for)."""
 
 
