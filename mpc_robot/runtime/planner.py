@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -21,6 +22,8 @@ from mpc_robot.runtime.plan import Sampling, TimedPlan, check_sampling
 from mpc_robot.runtime.sensing import Sensing
 
 Floats = npt.NDArray[np.float64]
+GIVES_WAY = 5
+"""Niceness of a planner's process: who sends commands shall not wait for who plans them."""
 HISTORY = 64
 """Sent commands that a planner is told of."""
 STEPS = 64
@@ -248,6 +251,7 @@ class _Worker:
 
     def work(self, seed: int) -> None:
         """Plan for good."""
+        os.nice(GIVES_WAY)
         self._controller.reset(seed)
         while True:
             if not wait_for([self._sights], _IDLE):

@@ -105,6 +105,13 @@ def test_what_is_seen_is_what_is_planned_from(teller: Teller) -> None:
     assert plan is planner.plan()
 
 
+def test_a_planner_gives_way_to_the_loop(teller: Teller) -> None:
+    _, planner = teller
+    shown(planner, lambda plan: True)
+    this = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, planner.pid) == min(this + 5, 19)
+
+
 @pytest.mark.parametrize("order", [1, 2])
 def test_a_controller_that_fails_or_hangs_begins_anew(teller: Teller, order: int) -> None:
     controller, planner = teller
