@@ -241,6 +241,7 @@ def measure_planner(case: str, planner: MPC, sensed: Vector, rounds: int) -> lis
     planner.dynamics = recorder
 
     def plan() -> None:
+        """Plan once, and note what it asks for."""
         recorder.asked.clear()
         planner.act(sensed)
 

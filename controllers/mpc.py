@@ -143,6 +143,7 @@ class MPC:
         deadline, scored = time.monotonic() + self.budget, 0
 
         def score(actions: Tensor) -> Tensor:
+            """The score, or -inf when it is late."""
             nonlocal scored
             late, scored = scored > 0 and time.monotonic() >= deadline, scored + 1
             if late:  # in a way that can be differentiated

@@ -129,6 +129,7 @@ def whole(name: str) -> Feature:
     """An MjData field as it is, of any shape, such as ``qfrc_actuator``."""
 
     def bind(scene: Scene) -> Reading:
+        """Find it in the scene."""
         if name not in (known := set(_array_fields(scene.model))):
             raise UnknownNameError("MjData field", name, known)
         return Reading((name,), lambda fields: fields[name])
@@ -147,6 +148,7 @@ def position_of(name: str) -> Feature:
     """
 
     def bind(scene: Scene) -> Reading:
+        """Find it in the scene."""
         if name in scene.motions:
             motion, clock = scene.motions[name], _clock(scene.model)
             return Reading(("sensordata",), lambda fields: motion(fields["sensordata"][..., clock]))
@@ -163,6 +165,7 @@ def velocity_of(name: str) -> Feature:
     """How fast a site or body moves in the world's axes: ``[..., 3]``, m/s."""
 
     def bind(scene: Scene) -> Reading:
+        """Find it in the scene."""
         model = scene.model
         kind, at = _site_or_body(model, name)
         place = "site_xpos" if kind == SITE else "xpos"
@@ -183,6 +186,7 @@ def rotation_speed_of(body: str) -> Feature:
     """Angular velocity of a body in the world's axes: ``[..., 3]``, rad/s."""
 
     def bind(scene: Scene) -> Reading:
+        """Find it in the scene."""
         at = find(scene.model, BODY, body)
         return Reading(("cvel",), lambda fields: fields["cvel"][..., at, :3])
 
@@ -193,6 +197,7 @@ def axis_of(body: str, axis: Axis) -> Feature:
     """A body's own axis as a unit vector in the world ``[..., 3]``."""
 
     def bind(scene: Scene) -> Reading:
+        """Find it in the scene."""
         at, column = find(scene.model, BODY, body), "xyz".index(axis)
         return Reading(("xmat",), lambda fields: fields["xmat"][..., at, column::3])
 
@@ -210,6 +215,7 @@ def sensor_reading(name: str) -> Feature:
     """What a sensor of the model measures: ``[..., n]`` in its own unit."""
 
     def bind(scene: Scene) -> Reading:
+        """Find it in the scene."""
         at = find(scene.model, SENSOR, name)
         start = scene.model.sensor_adr[at]
         entries = slice(start, start + scene.model.sensor_dim[at])

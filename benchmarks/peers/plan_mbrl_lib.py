@@ -61,6 +61,7 @@ def serve(p: SimpleNamespace) -> None:
     asked: list[Tensor] = []
 
     def score(actions: Tensor) -> Tensor:
+        """Score ``actions[N, H, A]``, and note them."""
         asked.append(actions)
         return world.evaluate_action_sequences(actions, observation, p.particles)
 
