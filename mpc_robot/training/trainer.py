@@ -11,13 +11,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from mpc_robot.agents.base import Agent
+from mpc_robot.agents.base import Agent, Metrics
 from mpc_robot.data.replay import Experience
 from mpc_robot.envs import Task, make_env
 from mpc_robot.errors import CheckpointError
 from mpc_robot.training import checkpoint
 from mpc_robot.training.display import Display
-from mpc_robot.training.evaluation import evaluate, snapshot
+from mpc_robot.training.evaluation import Evaluation, evaluate, snapshot
 from mpc_robot.training.metrics import TIME, MetricsLog
 from mpc_robot.training.run_folder import RunFolder
 from mpc_robot.training.seeding import EVALUATION, TRAINING, derive_seed
@@ -71,6 +71,19 @@ class Progress:
     episode: int = 0
     metrics_offset: int = 0
     wall_s: float = 0.0
+
+
+def evaluation_metrics(evaluation: Evaluation, wall_s: float) -> Metrics:
+    """The line of metrics of an evaluation, after so many seconds of training."""
+    return {
+        "eval/return_mean": evaluation.mean,
+        "eval/return_std": evaluation.std,
+        "eval/length_mean": float(evaluation.lengths.mean()),
+        "eval/terminated": float(evaluation.terminated.mean()),
+        **{f"eval/return_{i}": float(r) for i, r in enumerate(evaluation.returns)},
+        TIME + "wall_s": wall_s,
+        TIME + "eval_s": evaluation.wall_s,
+    }
 
 
 class Trainer:
@@ -180,15 +193,7 @@ class Trainer:
         evaluation = evaluate(
             self.task, controller, self.config.eval_episodes, self.evaluation_seed
         )
-        metrics = {
-            "eval/return_mean": evaluation.mean,
-            "eval/return_std": evaluation.std,
-            "eval/length_mean": float(evaluation.lengths.mean()),
-            "eval/terminated": float(evaluation.terminated.mean()),
-            **{f"eval/return_{i}": float(r) for i, r in enumerate(evaluation.returns)},
-            TIME + "wall_s": self.progress.wall_s,
-            TIME + "eval_s": evaluation.wall_s,
-        }
+        metrics = evaluation_metrics(evaluation, self.progress.wall_s)
         log.log(env_step, metrics)
         self.display.evaluation(env_step, metrics)
 
