@@ -22,6 +22,10 @@ from mpc_robot.errors import require
 TerminalValue = Callable[[Tensor], Tensor]
 """Return to expect after the horizon: last observations ``[..., D] -> [...]``."""
 
+Propose = Callable[[npt.NDArray[np.float64], Plan, torch.Generator], Plan]
+"""A better plan to search from, given what was sensed and the plan so far; candidates of its own
+are among its elites."""
+
 
 class MPC:
     """A Controller that searches a plan in a model at every step and applies its first action.
@@ -43,6 +47,7 @@ class MPC:
         replan_every: int = 1,
         budget: float = math.inf,
         caution: Caution | None = None,
+        propose: Propose | None = None,
     ) -> None:
         """Plan in ``dynamics`` by ``optimizer``; starts as after ``reset(0)``.
 
@@ -57,6 +62,8 @@ class MPC:
             budget: time after which a search begins no further iteration, s; the plan is then the
                 best so far. The first iteration is always done.
             caution: how to judge what the model does not know; None for as it comes.
+            propose: where else to search, say around what a policy would do; None for only around
+                the last plan.
 
         Raises:
             ValueError: if the discount is not in (0, 1], a plan is followed for no step or a search
@@ -73,6 +80,7 @@ class MPC:
         self.replan_every = replan_every
         self.budget = budget
         self.caution = caution
+        self.propose = propose
         self.plan: Plan | None = None
         self.rng = torch.Generator()
         self._sensed: npt.NDArray[np.float64] | None = None
@@ -103,6 +111,8 @@ class MPC:
         optimizer = self.optimizer
         plan = optimizer.initial() if self.plan is None else optimizer.shift(self.plan)
         if self._steps % self.replan_every == 0:
+            if self.propose is not None:
+                plan = self.propose(start, plan, self.rng)
             plan = optimizer.optimize(self._score_of(start), plan, self.rng)
         elif self.plan is not None:
             plan = replace(plan, value=self.plan.value)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,6 +32,25 @@ class Experience:
     next_observation: Floats
     terminated: Any
     truncated: Any
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B steps as a learner takes them, float32; truncation is no part of what is learned.
+
+    Attributes:
+        observation: ``[B, D]``.
+        action: ``[B, A]``.
+        reward: ``[B]``.
+        next_observation: ``[B, D]``.
+        continues: ``[B]``, 0 where the task ended for good.
+    """
+
+    observation: Tensor
+    action: Tensor
+    reward: Tensor
+    next_observation: Tensor
+    continues: Tensor
 
 
 class ReplayBuffer:
@@ -78,6 +99,23 @@ class ReplayBuffer:
         """Every step held, oldest first, as copies ``[n, ...]``."""
         order = (self._start + np.arange(self._size)) % max(self._allocated, 1)
         return Experience(**{name: self._data[name][order] for name in self._COLUMNS})
+
+    def sample(self, num: int, rng: torch.Generator) -> Batch:
+        """``num`` steps drawn with replacement."""
+        drawn = torch.randint(self._size, (num,), generator=rng).numpy()
+        rows = (self._start + drawn) % self._allocated
+
+        def column(name: str) -> Tensor:
+            """The rows of one column."""
+            return torch.from_numpy(self._data[name][rows].astype(np.float32))
+
+        return Batch(
+            column("observation"),
+            column("action"),
+            column("reward"),
+            column("next_observation"),
+            1.0 - column("terminated"),
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The contents as arrays, oldest first."""

@@ -191,12 +191,13 @@ class ProbabilisticEnsemble(nn.Module):
     def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Transition[Tensor]:
         """One sampled step of B rows, each by an elite drawn at random (TS1), differentiable."""
         batch, elites = len(state), len(self.elites)
+        chosen = None if elites == self.config.members else self.elites
         per_elite = -(-batch // elites)
         order = torch.randperm(per_elite * elites, generator=rng)
         rows = order % batch
         dealt = self.features(state, action)[rows].view(elites, per_elite, -1)
         answers = self._prediction(
-            state[rows].view(elites, per_elite, -1), *self.heads(dealt, self.elites)
+            state[rows].view(elites, per_elite, -1), *self.heads(dealt, chosen)
         )
         noise = torch.randn(answers.mean.shape, generator=rng)
         sample = (answers.mean + answers.variance.sqrt() * noise).flatten(0, 1)

@@ -1,0 +1,298 @@
+"""Double-horizon MBPO (OpenReview HRvHCd03HM): value gradients through an ensemble.
+
+Two horizons, for two purposes. Long rollouts of the policy in the model, 20 steps from replayed
+states, only tell where the policy goes: their states are the distribution that it learns on. Short
+rollouts, 5 steps from there, are differentiated: the policy climbs the gradient of their return,
+closed by critics (SAC-SVG, arXiv:2008.12775), and the critics learn from their expanded values
+(MVE, arXiv:1803.00101). One update per env step, and one setting for all tasks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mpc_robot.agents.actor_critic import ActorCritic, ActorCriticConfig
+from mpc_robot.agents.base import Metrics
+from mpc_robot.agents.imagination import Imagined, imagine
+from mpc_robot.agents.sac import uniform_action
+from mpc_robot.controllers.policy import PolicyController
+from mpc_robot.data.replay import Experience, ReplayBuffer
+from mpc_robot.dynamics.ensemble import EnsembleConfig, ProbabilisticEnsemble
+from mpc_robot.dynamics.ensemble_fit import FitConfig, fit
+from mpc_robot.envs.base import EnvSpec, Task
+from mpc_robot.errors import CheckpointError, ModelDivergedError, require
+
+
+@dataclass(frozen=True)
+class DHMBPOConfig:
+    """Settings of double-horizon MBPO; the paper's in brackets.
+
+    Attributes:
+        actor_critic: networks and their rates [critics of 3 x 256].
+        ensemble: the model [8 members of 3 x 256 with layer norm].
+        fit: how the model learns [batches of 2,048, until a hold-out improves no more].
+        learn_reward: learn the reward even where the task gives it [yes].
+        discount: of rewards per control step [0.995].
+        batch_size: states per update [256].
+        training_horizon: steps of the rollouts that are differentiated [5].
+        distribution_horizon: steps of the rollouts that tell where the policy goes [20].
+        rollouts: rollouts of the latter kind at once [256].
+        rollout_every: updates between them [20].
+        rollouts_kept: of them that are remembered, in times of ``rollout_every`` [10].
+        updates_per_step: per env step [1].
+        warmup_steps: random steps before learning begins; as many updates make up for them.
+        fit_every: env steps between fits of the model.
+        reward_quantile: share of imagined rewards, to either side, that does not count for the
+            bounds of values [0.01].
+    """
+
+    actor_critic: ActorCriticConfig = field(
+        default_factory=lambda: ActorCriticConfig(
+            critics=5, activation="silu", layer_norm=True, temperature=0.1
+        )
+    )
+    ensemble: EnsembleConfig = field(
+        default_factory=lambda: EnsembleConfig(
+            members=8,
+            elites=8,
+            hidden=256,
+            variance="homoscedastic",
+            propagation="ts1",
+            particles=8,
+        )
+    )
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(batch_size=256, max_steps=120, holdout=0.1, patience=3)
+    )
+    learn_reward: bool = True
+    discount: float = 0.995
+    batch_size: int = 256
+    training_horizon: int = 5
+    distribution_horizon: int = 20
+    rollouts: int = 256
+    rollout_every: int = 20
+    rollouts_kept: int = 10
+    updates_per_step: int = 1
+    warmup_steps: int = 1_000
+    fit_every: int = 250
+    reward_quantile: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that makes no sense."""
+        require(0.0 < self.discount < 1.0, "discount", "in (0, 1)", self.discount)
+        share = 0.0 <= self.reward_quantile < 0.5
+        require(share, "reward_quantile", "a share in [0, 0.5)", self.reward_quantile)
+        require(self.warmup_steps >= 2, "warmup_steps", "at least 2", self.warmup_steps)
+        for name in (
+            "batch_size",
+            "training_horizon",
+            "distribution_horizon",
+            "rollouts",
+            "rollout_every",
+            "rollouts_kept",
+            "updates_per_step",
+            "fit_every",
+        ):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+
+
+def expanded_values(path: Imagined, last: Tensor, temperature: Tensor, discount: float) -> Tensor:
+    """What each action of a rollout is worth, ``[H, B]``, if its end is worth ``last [B]``.
+
+    Model-based value expansion (arXiv:1803.00101), from the end backwards: an action is worth its
+    reward and, if the episode went on, the discounted worth of the next one less the temperature
+    times its log-probability.
+    """
+    values, beyond = [], last
+    for t in reversed(range(len(path.reward))):
+        value = path.reward[t] + discount * path.continues[t] * beyond
+        values.append(value)
+        beyond = value - temperature * path.log_prob[t]
+    return torch.stack(values[::-1])
+
+
+def policy_loss(path: Imagined, last: Tensor, temperature: Tensor, discount: float) -> Tensor:
+    """Less the mean soft return from where rollouts begin (arXiv:2008.12775, eq. 8)."""
+    values = expanded_values(path, last, temperature, discount)
+    return -(values[0] - temperature * path.log_prob[0]).mean()
+
+
+def critic_loss(values: Tensor, target: Tensor, alive: Tensor) -> Tensor:
+    """Squared errors of ``values [M, H, B]``, mean over what is alive ``[H, B]``, sum over M."""
+    errors = ((values - target) ** 2 * alive).sum(dim=(1, 2))
+    return 0.5 * errors.sum() / alive.sum().clamp(min=1.0)
+
+
+class DHMBPO:
+    """The Agent: a replay of real steps, an ensemble fitted to it, and a policy trained inside."""
+
+    def __init__(self, task: Task, spec: EnvSpec, config: DHMBPOConfig, seed: int) -> None:
+        """An agent that knows nothing yet."""
+        self.task, self.spec, self.config = task, spec, config
+        self.rng = torch.Generator().manual_seed(seed)
+        imagined = replace(task, reward=None) if config.learn_reward else task
+        self.model = ProbabilisticEnsemble(imagined, spec, config.ensemble, self.rng)
+        self.model.requires_grad_(False)
+        self.networks = ActorCritic(task, spec, config.actor_critic, self.rng)
+        self.replay = ReplayBuffer(spec.observation_dim, spec.action_dim)
+        self.bounds = ValueBounds(config.discount, config.reward_quantile, config.actor_critic.tau)
+        self.steps = self.updates = 0
+        self._visited: deque[Tensor] = deque(maxlen=config.rollouts_kept)
+
+    def act(self, observation: npt.NDArray[np.float64], explore: bool) -> npt.NDArray[np.float64]:
+        """A random action during warm-up, then the policy's."""
+        if explore and self.steps < self.config.warmup_steps:
+            return uniform_action(self.spec, self.rng)
+        return self.networks.decide(observation, explore, self.rng)
+
+    def observe(self, experience: Experience) -> None:
+        """Remember a real step."""
+        self.replay.add(experience)
+        self.steps += 1
+
+    def update(self) -> Metrics:
+        """Fit the model where due, then improve policy and critics inside it."""
+        since = self.steps - self.config.warmup_steps
+        if since < 0:
+            return {}
+        metrics = self._fit() if since % self.config.fit_every == 0 else {}
+        due = self.config.updates_per_step * (self.steps if since == 0 else 1)
+        for _ in range(due):
+            if self.updates % self.config.rollout_every == 0:
+                self._visit()
+            metrics |= self._improve()
+            self.updates += 1
+        return metrics
+
+    def controller(self) -> PolicyController:
+        """The policy as it is now and will become, without exploration."""
+        return PolicyController(self.networks.mode)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Model, networks, optimizers, replay, imagined states, counters and random state."""
+        return {
+            "model": dict(self.model.state_dict()),
+            "networks": dict(self.networks.state_dict()),
+            "optimizers": self.networks.optimizers_state(),
+            "replay": self.replay.state_dict(),
+            "visited": {str(i): states for i, states in enumerate(self._visited)},
+            "bounds": self.bounds.state_dict(),
+            "rng": self.rng.get_state(),
+            "steps": self.steps,
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Become the agent that was saved.
+
+        Raises:
+            CheckpointError: if a part is missing or does not fit this task and config; the agent
+                is of no use then.
+        """
+        try:
+            self.model.load_state_dict(state["model"])
+            self.networks.load_state_dict(state["networks"])
+            self.networks.load_optimizers_state(state["optimizers"])
+            self.replay.load_state_dict(state["replay"])
+            self.bounds.load_state_dict(state["bounds"])
+            self.rng.set_state(state["rng"])
+            self.steps, self.updates = state["steps"], state["updates"]
+            visited = state["visited"]
+            self._visited.clear()
+            self._visited.extend(visited[str(i)] for i in range(len(visited)))
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"checkpoint does not hold this agent: {error}") from error
+
+    def _fit(self) -> Metrics:
+        """Fit the model to all that was seen; one that diverged stays as it was before."""
+        data = self.replay.all()
+        self.networks.features.fit(torch.as_tensor(data.observation, dtype=torch.float32))
+        self.model.requires_grad_(True)
+        try:
+            return fit(self.model, data, self.config.fit, self.rng)
+        except ModelDivergedError:
+            return {"model/diverged": 1.0}
+        finally:
+            self.model.requires_grad_(False)
+
+    @torch.no_grad()
+    def _visit(self) -> None:
+        """See where the policy goes from where it has been."""
+        config = self.config
+        start = self.replay.sample(config.rollouts, self.rng).observation
+        path = imagine(self.model, self.networks, start, config.distribution_horizon, self.rng)
+        sound = (path.alive > 0) & path.observation.isfinite().all(dim=-1)
+        self._visited.append(path.observation[sound])
+
+    def _improve(self) -> Metrics:
+        """One step of critics, policy and temperature, on one batch of short rollouts."""
+        config, networks = self.config, self.networks
+        visited = torch.cat(tuple(self._visited))
+        start = visited[torch.randint(len(visited), (config.batch_size,), generator=self.rng)]
+        path = imagine(self.model, networks, start, config.training_horizon, self.rng)
+        temperature = networks.temperature
+        with torch.no_grad():
+            self.bounds.follow(path.reward)
+            end = networks.target_value(path.observation[-1], path.action[-1], self.rng)
+            last = self.bounds(end) - temperature * path.log_prob[-1]
+            target = expanded_values(path, last, temperature, config.discount)
+        seen, done = path.observation[:-1].detach().flatten(0, 1), path.action[:-1].detach()
+        values = networks.values(seen, done.flatten(0, 1), dropping=self.rng)
+        error = critic_loss(values.view(-1, *target.shape), target, path.alive[:-1])
+        networks.learn_values(error)
+        worth = networks.values(path.observation[-1], path.action[-1]).mean(dim=0)
+        last = worth - temperature * path.log_prob[-1]
+        loss = policy_loss(path, last, temperature, config.discount)
+        networks.learn_policy(loss)
+        networks.learn_temperature(path.log_prob[0])
+        return {
+            "critic/loss": error.item(),
+            "critic/value": target.mean().item(),
+            "policy/loss": loss.item(),
+            "policy/entropy": -path.log_prob[0].mean().item(),
+            "policy/temperature": temperature.item(),
+        }
+
+
+class ValueBounds:
+    """Values can not be beyond what the least and greatest rewards would add up to.
+
+    An episode that ends earns nothing more, so 0 is always within them.
+    """
+
+    def __init__(self, discount: float, quantile: float, rate: float) -> None:
+        """``quantile``: share of rewards left out to either side; ``rate``: how fast to follow."""
+        self._horizon, self._quantile, self._rate = 1.0 / (1.0 - discount), quantile, rate
+        self.rewards: Tensor | None = None
+
+    def follow(self, reward: Tensor) -> None:
+        """Move towards the quantiles of imagined rewards, any shape."""
+        shares = torch.tensor([self._quantile, 1.0 - self._quantile])
+        seen = torch.quantile(reward.flatten(), shares)
+        if self.rewards is None:
+            self.rewards = seen
+        elif seen.isfinite().all():
+            self.rewards = self.rewards.lerp(seen, self._rate)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Values within the bounds."""
+        if self.rewards is None:
+            return values
+        low, high = (self._horizon * self.rewards).tolist()
+        return values.clamp(min(low, 0.0), max(high, 0.0))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it has seen."""
+        return {} if self.rewards is None else {"rewards": self.rewards}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with what it had seen."""
+        self.rewards = state.get("rewards")
