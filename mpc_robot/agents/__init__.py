@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpc_robot.agents.base import Agent, Metrics
+from mpc_robot.agents.dhmbpo import DHMBPO, DHMBPOConfig
+from mpc_robot.agents.dhmbpo_presets import dhmbpo_preset
 from mpc_robot.agents.pets import PETS, PETSConfig
 from mpc_robot.agents.pets_presets import pets_preset
+from mpc_robot.agents.sac import SAC, SACConfig
 from mpc_robot.envs.base import EnvSpec, Task
 from mpc_robot.errors import UnknownNameError
 
@@ -28,7 +31,11 @@ class AgentKind:
     build: Callable[[Task, EnvSpec, Any, int], Agent]
 
 
-AGENTS = {"pets": AgentKind(PETSConfig, pets_preset, PETS)}
+AGENTS = {
+    "dhmbpo": AgentKind(DHMBPOConfig, dhmbpo_preset, DHMBPO),
+    "pets": AgentKind(PETSConfig, pets_preset, PETS),
+    "sac": AgentKind(SACConfig, lambda task: SACConfig(), SAC),
+}
 """Name on the command line -> how to make it."""
 
 
@@ -43,4 +50,16 @@ def agent_kind(name: str) -> AgentKind:
     return AGENTS[name]
 
 
-__all__ = ["AGENTS", "PETS", "Agent", "AgentKind", "Metrics", "PETSConfig", "agent_kind"]
+__all__ = [
+    "AGENTS",
+    "DHMBPO",
+    "PETS",
+    "SAC",
+    "Agent",
+    "AgentKind",
+    "DHMBPOConfig",
+    "Metrics",
+    "PETSConfig",
+    "SACConfig",
+    "agent_kind",
+]
