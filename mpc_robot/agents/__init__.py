@@ -9,6 +9,8 @@ from typing import Any
 from mpc_robot.agents.base import Agent, Metrics
 from mpc_robot.agents.dhmbpo import DHMBPO, DHMBPOConfig
 from mpc_robot.agents.dhmbpo_presets import dhmbpo_preset
+from mpc_robot.agents.mbpo import MBPO, MBPOConfig
+from mpc_robot.agents.mbpo_presets import mbpo_preset
 from mpc_robot.agents.pets import PETS, PETSConfig
 from mpc_robot.agents.pets_presets import pets_preset
 from mpc_robot.agents.sac import SAC, SACConfig
@@ -33,6 +35,7 @@ class AgentKind:
 
 AGENTS = {
     "dhmbpo": AgentKind(DHMBPOConfig, dhmbpo_preset, DHMBPO),
+    "mbpo": AgentKind(MBPOConfig, mbpo_preset, MBPO),
     "pets": AgentKind(PETSConfig, pets_preset, PETS),
     "sac": AgentKind(SACConfig, lambda task: SACConfig(), SAC),
 }
@@ -53,11 +56,13 @@ def agent_kind(name: str) -> AgentKind:
 __all__ = [
     "AGENTS",
     "DHMBPO",
+    "MBPO",
     "PETS",
     "SAC",
     "Agent",
     "AgentKind",
     "DHMBPOConfig",
+    "MBPOConfig",
     "Metrics",
     "PETSConfig",
     "SACConfig",

@@ -66,12 +66,14 @@ def fit(
 
     Raises:
         ValueError: if there are fewer than two steps to learn from.
-        ModelDivergedError: if no member predicts the hold-out with a finite error.
+        ModelDivergedError: if no member predicts the hold-out with a finite error; the model is as
+            it was before.
     """
     count = len(data.reward)
     if count < 2:
         raise ValueError(f"data: expected at least 2 steps to fit a model, got {count}")
     columns = _columns(model, data)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     held, kept = _split(count, config.holdout, rng)
     model.input_normalizer.fit(columns[0][kept])
     model.target_normalizer.fit(columns[1][kept])
@@ -87,6 +89,7 @@ def fit(
         best.update(_holdout_error(model, columns, held), config.improvement)
     best.restore()
     if not best.error.isfinite().any():
+        model.load_state_dict(before)
         raise ModelDivergedError(f"no member fits the {count} steps: errors {best.error.tolist()}")
     model.elites.copy_(best.error.argsort()[: model.config.elites].sort().values)
     model.forget_folded()
