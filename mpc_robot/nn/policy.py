@@ -73,4 +73,4 @@ class SquashedGaussian(nn.Module):
 
     def _scaled(self, squashed: Tensor) -> Tensor:
         """From ``[-1, 1]`` to the bounds."""
-        return self.low + 0.5 * (squashed + 1.0) * (self.high - self.low)
+        return torch.lerp(self.low, self.high, 0.5 * (squashed + 1.0))

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc_robot.data.replay import Experience, ReplayBuffer
+from mpc_robot.data.replay import Batch, Experience, ReplayBuffer
 
 COLUMNS = ("observation", "action", "reward", "next_observation", "terminated", "truncated")
 
@@ -134,3 +136,41 @@ def test_a_state_of_another_task_changes_nothing() -> None:
     with pytest.raises(ValueError, match=r"replay action: expected rows of shape \(1,\), got \(4"):
         buffer.load_state_dict(other.state_dict())
     assert_holds(buffer, range(3))
+
+
+def rows_of(buffer: ReplayBuffer, num: int, seed: int = 0) -> Batch:
+    return buffer.sample(num, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("capacity", "steps"), [(50, 20), (50, 50), (50, 137), (2000, 1500)])
+def test_samples_are_whole_steps_of_those_held(capacity: int, steps: int) -> None:
+    """Also after the ring has turned."""
+    batch = rows_of(filled(capacity, range(steps)), 5000)
+    numbers = batch.observation[:, 0].long().tolist()
+    assert set(numbers) <= set(range(max(0, steps - capacity), steps))
+    expected = [experience(i) for i in numbers]
+    for name in ("observation", "action", "reward", "next_observation"):
+        found = np.array([getattr(step, name) for step in expected], dtype=np.float32)
+        np.testing.assert_array_equal(getattr(batch, name).numpy(), found)
+    assert {column.dtype for column in vars(batch).values()} == {torch.float32}
+
+
+def test_only_termination_stops_the_future() -> None:
+    batch = rows_of(filled(100, range(60)), 2000)
+    numbers = batch.observation[:, 0].long()
+    assert torch.equal(batch.continues, (numbers % 3 != 0).float())
+    truncated = (numbers % 5 == 0) & (numbers % 3 != 0)
+    assert truncated.any() and (batch.continues[truncated] == 1).all()
+
+
+def test_every_step_is_drawn_as_often() -> None:
+    drawn = rows_of(filled(40, range(95)), 40_000).observation[:, 0].numpy()
+    numbers, counts = np.unique(drawn, return_counts=True)
+    assert numbers.tolist() == list(range(55, 95))
+    assert scipy.stats.chisquare(counts).pvalue > 1e-4
+
+
+def test_the_generator_decides_what_is_drawn() -> None:
+    buffer = filled(40, range(95))
+    first, again, other = (rows_of(buffer, 30, seed).reward for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)

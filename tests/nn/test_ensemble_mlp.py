@@ -50,3 +50,30 @@ def test_same_seed_same_weights() -> None:
     first, second, other = network(0), network(0), network(1)
     assert torch.equal(first.weights[0], second.weights[0])
     assert not torch.equal(first.weights[0], other.weights[0])
+
+
+def test_layer_norm_is_that_of_the_paper() -> None:
+    """arXiv:1607.06450, eq. 3, after the activation, in hidden layers only."""
+    mlp = EnsembleMLP(1, [4, 16, 2], torch.Generator().manual_seed(0), layer_norm=True)
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
+    hidden = functional.silu(x @ mlp.weights[0][0])
+    mean, variance = hidden.mean(1, keepdim=True), hidden.var(1, correction=0, keepdim=True)
+    expected = (hidden - mean) / torch.sqrt(variance + 1e-5) @ mlp.weights[1][0]
+    torch.testing.assert_close(mlp(x[None])[0], expected)
+
+
+def test_dropout_drops_its_share_and_scales_up_the_rest() -> None:
+    def identity(x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    rng = torch.Generator().manual_seed(0)
+    mlp = EnsembleMLP(2, [1, 400, 400], rng, activation=identity, dropout=0.2)
+    with torch.no_grad():
+        mlp.weights[0].fill_(3.0)
+        mlp.weights[1].copy_(torch.eye(400).expand(2, -1, -1))
+    x = torch.ones(2, 50, 1)
+    dropped = mlp(x, dropping=rng)
+    assert set(dropped.unique().tolist()) == {0.0, 3.75}
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.2, abs=0.01)
+    assert not torch.equal(dropped[0], dropped[1])
+    assert (mlp(x) == 3.0).all()
