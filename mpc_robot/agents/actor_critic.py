@@ -210,5 +210,5 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Give an Adam back what :func:`optimizer_state` returned."""
     whole = optimizer.state_dict()
-    whole["state"] = {int(key): value for key, value in state.items()}
+    whole["state"] = {int(key): deepcopy(value) for key, value in state.items()}
     optimizer.load_state_dict(whole)
