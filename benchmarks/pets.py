@@ -7,26 +7,22 @@ split the work over processes with ``--tasks`` and ``--seeds``.
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import tyro
 from benchmarks.common import RESULTS, ROOT, about, write_result
+from benchmarks.learning import case_name, learn_one, oracle_return
 from rich.console import Console
 
-from mpc_robot.agents.pets_presets import pets_preset
 from mpc_robot.controllers import ICEM, MPC, ICEMConfig, spline_for
 from mpc_robot.dynamics.simulator import Simulator
 from mpc_robot.envs import env_spec, get_task, make_env
 from mpc_robot.training.config import to_json
 from mpc_robot.training.evaluation import evaluate
-from mpc_robot.training.metrics import TIME, read_metrics
-from mpc_robot.training.runs import open_run, start_run
-from mpc_robot.training.trainer import TrainConfig, Trainer
+from mpc_robot.training.trainer import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -99,47 +95,18 @@ def learn(
     """Train each task from each seed and write the learning curves; goes on where it stopped."""
     for name in tasks:
         for seed in seeds:
-            path = RESULTS / "sample_efficiency" / f"pets-{name}-seed-{seed}.json"
+            config = _config(name, seed)
+            path = RESULTS / "sample_efficiency" / f"{case_name(config)}.json"
             if path.exists():
                 continue
-            trainer = _open_or_start(runs / name / f"seed-{seed}", name, seed)
-            trainer.train()
-            result = learning_result(trainer)
+            result = learn_one(config, runs / name / f"seed-{seed}", Console())
             write_result(path, result)
             print(f"{name} seed {seed}: {result['return_mean']}")
 
 
-def learning_result(trainer: Trainer) -> dict[str, Any]:
-    """A learning run in the form that every sample-efficiency result has."""
-    config = trainer.config
-    lines = [row for row in read_metrics(trainer.folder.metrics) if "eval/return_mean" in row]
-    return {
-        **about("sample_efficiency"),
-        "task": config.task,
-        "agent": config.agent,
-        "preset": config.task,
-        "seed": config.seed,
-        "config": trainer.folder.read_config()["agent"],
-        "episodes": config.eval_episodes,
-        "env_steps": [row["env_step"] for row in lines],
-        "return_mean": [row["eval/return_mean"] for row in lines],
-        "return_std": [row["eval/return_std"] for row in lines],
-        "wall_s": [row[TIME + "wall_s"] for row in lines],
-        "oracle_return": oracle_return(config.task),
-    }
-
-
-def oracle_return(task: str) -> float | None:
-    """What ``oracle`` measured for a task, None if it has not."""
-    path = RESULTS / "oracle" / f"{task}.json"
-    return float(json.loads(path.read_text())["oracle_return"]) if path.exists() else None
-
-
-def _open_or_start(folder: Path, task: str, seed: int) -> Trainer:
-    if (folder / "config.json").exists():
-        return open_run(folder)
+def _config(task: str, seed: int) -> TrainConfig:
     study = STUDIES[task]
-    config = TrainConfig(
+    return TrainConfig(
         agent="pets",
         task=task,
         seed=seed,
@@ -149,7 +116,6 @@ def _open_or_start(folder: Path, task: str, seed: int) -> Trainer:
         checkpoint_every=study.eval_every,
         oracle_return=oracle_return(task),
     )
-    return start_run(folder, config, pets_preset(task), Console())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,101 @@
+"""One learner on one task from one seed: learn in a run folder, and say what came of it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.baseline_settings import BASELINES
+from benchmarks.common import RESULTS, about
+from rich.console import Console
+
+from mpc_robot.agents import agent_kind
+from mpc_robot.training.config import from_json
+from mpc_robot.training.metrics import TIME, read_metrics
+from mpc_robot.training.run_folder import RunFolder
+from mpc_robot.training.runs import SILENT, open_run, start_run
+from mpc_robot.training.trainer import TrainConfig
+
+Result = dict[str, Any]
+
+
+def case_name(config: TrainConfig) -> str:
+    """What a run is called, by agent, task and seed."""
+    return f"{config.agent}-{config.task}-seed-{config.seed}"
+
+
+def learn_one(config: TrainConfig, path: Path, console: Console = SILENT) -> Result:
+    """Learn to the end in the folder ``path``; the result.
+
+    One of our own agents goes on with the run that is there, a baseline begins again, unless it had
+    come to the end. Another process that learns in the same folder is waited for.
+
+    Raises:
+        UnknownNameError: if there is no such task or agent.
+        CheckpointError: if the run that is there is damaged.
+        PlantError: if the environment reports NaN.
+    """
+    folder = RunFolder(path)
+    with _alone_in(path):
+        if config.agent in BASELINES:
+            from benchmarks.baselines import learn_baseline  # noqa: PLC0415 - needs an extra
+
+            if evaluated_to(folder) < config.steps:
+                learn_baseline(config, folder)
+        elif folder.config.exists():
+            open_run(path, console).train()
+        else:
+            start_run(path, config, agent_kind(config.agent).preset(config.task), console).train()
+        return learning_result(folder)
+
+
+@contextmanager
+def _alone_in(path: Path) -> Iterator[None]:
+    """Keep other processes from learning in the folder meanwhile, as long as this one lives."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f"{path.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def evaluations(folder: RunFolder) -> list[dict[str, Any]]:
+    """The lines of metrics so far that are of evaluations."""
+    if not folder.metrics.exists():
+        return []
+    return [line for line in read_metrics(folder.metrics) if "eval/return_mean" in line]
+
+
+def evaluated_to(folder: RunFolder) -> int:
+    """Env step of the last evaluation, 0 if there was none."""
+    return max((int(line["env_step"]) for line in evaluations(folder)), default=0)
+
+
+def learning_result(folder: RunFolder) -> Result:
+    """A learning run in the form that every sample-efficiency result has."""
+    run, lines = folder.read_config(), evaluations(folder)
+    config = from_json(TrainConfig, run["train"], "train")
+    return {
+        **about("sample_efficiency"),
+        "versions": run["versions"],
+        "task": config.task,
+        "agent": config.agent,
+        "preset": config.task,
+        "seed": config.seed,
+        "config": run["agent"],
+        "episodes": config.eval_episodes,
+        "env_steps": [line["env_step"] for line in lines],
+        "return_mean": [line["eval/return_mean"] for line in lines],
+        "return_std": [line["eval/return_std"] for line in lines],
+        "wall_s": [line[TIME + "wall_s"] for line in lines],
+        "oracle_return": oracle_return(config.task),
+    }
+
+
+def oracle_return(task: str) -> float | None:
+    """What a planner with the true dynamics reached on a task, None if it was not measured."""
+    path = RESULTS / "oracle" / f"{task}.json"
+    return float(json.loads(path.read_text())["oracle_return"]) if path.exists() else None

@@ -1,0 +1,95 @@
+"""Runs are spread over processes and clusters, and none is lost with what it ran on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from benchmarks import workers
+from benchmarks.common import ROOT
+from ray.cluster_utils import Cluster
+
+from mpc_robot.training.trainer import TrainConfig
+
+DRIVER = """
+import json, sys, time
+from pathlib import Path
+import ray
+from benchmarks import workers
+from benchmarks.learning import learn_one
+from mpc_robot.training.trainer import TrainConfig
+
+def learn(config, path):
+    node = ray.get_runtime_context().get_node_id()
+    (path.parent / f"{path.name}.began-{node}").touch()
+    while not (path.parent / "go").exists():
+        time.sleep(0.02)
+    if config.seed == 2:
+        raise ValueError("no such seed")
+    return learn_one(config, path)
+
+address, folder = sys.argv[1], Path(sys.argv[2])
+cases = [TrainConfig("sb3-ppo", "InvertedPendulum-v5", seed, 64, 32, 1) for seed in range(3)]
+runs = [(config, folder / str(config.seed)) for config in cases]
+with (folder / "outcomes").open("w") as file:
+    for config, outcome in workers.on_ray(runs, address, learn):
+        failed = isinstance(outcome, ValueError)
+        line = [config.seed, "failed" if failed else outcome["env_steps"]]
+        print(json.dumps(line), file=file, flush=True)
+"""
+
+
+def by_seed(config: TrainConfig, path: Path) -> dict[str, Any]:
+    """Learns or dies, as the seed says."""
+    if config.seed == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"process": os.getpid(), "threads": torch.get_num_threads()}
+
+
+def test_a_run_that_dies_stops_no_other(tmp_path: Path) -> None:
+    runs = [(TrainConfig("pets", "Pendulum-v1", seed), tmp_path) for seed in (1, 0)]
+    outcomes = {c.seed: outcome for c, outcome in workers.in_processes(runs, 1, by_seed)}
+    assert isinstance(outcomes[1], BrokenProcessPool)
+    assert isinstance(outcomes[0], dict)
+    assert outcomes[0]["process"] != os.getpid()
+    assert outcomes[0]["threads"] == 1
+
+
+def test_no_processes_can_not_learn() -> None:
+    with pytest.raises(ValueError, match="processes: expected at least 1, got 0"):
+        list(workers.in_processes([], 0))
+
+
+def wait_for(folder: Path, pattern: str, count: int) -> list[str]:
+    deadline = time.monotonic() + 60.0
+    while len(found := sorted(path.name for path in folder.glob(pattern))) < count:
+        assert time.monotonic() < deadline, f"{count} x {pattern} did not come, only {found}"
+        time.sleep(0.05)
+    return found
+
+
+def test_a_cluster_that_loses_a_node_still_brings_every_result(tmp_path: Path) -> None:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        lost = cluster.add_node(num_cpus=1)
+        command = [sys.executable, "-c", DRIVER, cluster.address, str(tmp_path)]
+        driver = subprocess.Popen(command, cwd=ROOT)
+        began = wait_for(tmp_path, "*.began-*", 2)
+        assert len({name.partition("began-")[2] for name in began}) == 2, "one run on each node"
+        cluster.remove_node(lost, allow_graceful=False)
+        (tmp_path / "go").touch()
+        assert driver.wait(timeout=60.0) == 0
+        outcomes = sorted(json.loads(line) for line in (tmp_path / "outcomes").open())
+        assert outcomes == [[0, [32, 64]], [1, [32, 64]], [2, "failed"]]
+        assert len(wait_for(tmp_path, "*.began-*", 4)) == 4, "the lost run began once more"
+    finally:
+        cluster.shutdown()
