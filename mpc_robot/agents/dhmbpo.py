@@ -21,8 +21,10 @@ from torch import Tensor
 
 from mpc_robot.agents.actor_critic import ActorCritic, ActorCriticConfig
 from mpc_robot.agents.base import Metrics
+from mpc_robot.agents.guided_planning import GuidedPlanningConfig, guided_planner
 from mpc_robot.agents.imagination import Imagined, imagine
 from mpc_robot.agents.sac import uniform_action
+from mpc_robot.controllers.mpc import MPC
 from mpc_robot.controllers.policy import PolicyController
 from mpc_robot.data.replay import Experience, ReplayBuffer
 from mpc_robot.dynamics.ensemble import EnsembleConfig, ProbabilisticEnsemble
@@ -43,6 +45,7 @@ class DHMBPOConfig:
         discount: of rewards per control step [0.995].
         batch_size: states per update [256].
         training_horizon: steps of the rollouts that are differentiated [5].
+        critic_batch_size: imagined steps, of those rollouts, that the critics learn from [all].
         distribution_horizon: steps of the rollouts that tell where the policy goes [20].
         rollouts: rollouts of the latter kind at once [256].
         rollout_every: updates between them [20].
@@ -75,6 +78,7 @@ class DHMBPOConfig:
     learn_reward: bool = True
     discount: float = 0.995
     batch_size: int = 256
+    critic_batch_size: int = 512
     training_horizon: int = 5
     distribution_horizon: int = 20
     rollouts: int = 256
@@ -93,6 +97,7 @@ class DHMBPOConfig:
         require(self.warmup_steps >= 2, "warmup_steps", "at least 2", self.warmup_steps)
         for name in (
             "batch_size",
+            "critic_batch_size",
             "training_horizon",
             "distribution_horizon",
             "rollouts",
@@ -126,8 +131,8 @@ def policy_loss(path: Imagined, last: Tensor, temperature: Tensor, discount: flo
 
 
 def critic_loss(values: Tensor, target: Tensor, alive: Tensor) -> Tensor:
-    """Squared errors of ``values [M, H, B]``, mean over what is alive ``[H, B]``, sum over M."""
-    errors = ((values - target) ** 2 * alive).sum(dim=(1, 2))
+    """Squared errors of ``values [M, B]``, mean over the rows that are alive, sum over M."""
+    errors = (values - target) ** 2 * alive
     return 0.5 * errors.sum() / alive.sum().clamp(min=1.0)
 
 
@@ -163,18 +168,22 @@ class DHMBPO:
         since = self.steps - self.config.warmup_steps
         if since < 0:
             return {}
-        metrics = self._fit() if since % self.config.fit_every == 0 else {}
-        due = self.config.updates_per_step * (self.steps if since == 0 else 1)
+        metrics = self.fit_model() if since % self.config.fit_every == 0 else {}
+        due = self.config.updates_per_step * (self.steps if since == 0 else 1)  # for warm-up too
         for _ in range(due):
             if self.updates % self.config.rollout_every == 0:
-                self._visit()
-            metrics |= self._improve()
+                self.visit()
+            metrics |= self.improve()
             self.updates += 1
         return metrics
 
     def controller(self) -> PolicyController:
         """The policy as it is now and will become, without exploration."""
         return PolicyController(self.networks.mode)
+
+    def planner(self, config: GuidedPlanningConfig | None = None) -> MPC:
+        """A controller that plans around the policy, in the model that it was trained in."""
+        return guided_planner(self.model, self.networks, self.spec, self.config.discount, config)
 
     def state_dict(self) -> dict[str, Any]:
         """Model, networks, optimizers, replay, imagined states, counters and random state."""
@@ -211,7 +220,7 @@ class DHMBPO:
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"checkpoint does not hold this agent: {error}") from error
 
-    def _fit(self) -> Metrics:
+    def fit_model(self) -> Metrics:
         """Fit the model to all that was seen; one that diverged stays as it was before."""
         data = self.replay.all()
         self.networks.features.fit(torch.as_tensor(data.observation, dtype=torch.float32))
@@ -224,7 +233,7 @@ class DHMBPO:
             self.model.requires_grad_(False)
 
     @torch.no_grad()
-    def _visit(self) -> None:
+    def visit(self) -> None:
         """See where the policy goes from where it has been."""
         config = self.config
         start = self.replay.sample(config.rollouts, self.rng).observation
@@ -232,30 +241,39 @@ class DHMBPO:
         sound = (path.alive > 0) & path.observation.isfinite().all(dim=-1)
         self._visited.append(path.observation[sound])
 
-    def _improve(self) -> Metrics:
+    def improve(self) -> Metrics:
         """One step of critics, policy and temperature, on one batch of short rollouts."""
-        config, networks = self.config, self.networks
-        visited = torch.cat(tuple(self._visited))
+        config, visited = self.config, torch.cat(tuple(self._visited))
         start = visited[torch.randint(len(visited), (config.batch_size,), generator=self.rng)]
-        path = imagine(self.model, networks, start, config.training_horizon, self.rng)
-        temperature = networks.temperature
+        path = imagine(self.model, self.networks, start, config.training_horizon, self.rng)
+        self.bounds.follow(path.reward.detach())
+        return self._learn_values(path) | self._learn_policy(path)
+
+    def _learn_values(self, path: Imagined) -> Metrics:
+        """Let the critics regress on the expanded values of some of the imagined steps."""
+        networks, temperature = self.networks, self.networks.temperature
         with torch.no_grad():
-            self.bounds.follow(path.reward)
             end = networks.target_value(path.observation[-1], path.action[-1], self.rng)
             last = self.bounds(end) - temperature * path.log_prob[-1]
-            target = expanded_values(path, last, temperature, config.discount)
-        seen, done = path.observation[:-1].detach().flatten(0, 1), path.action[:-1].detach()
-        values = networks.values(seen, done.flatten(0, 1), dropping=self.rng)
-        error = critic_loss(values.view(-1, *target.shape), target, path.alive[:-1])
-        networks.learn_values(error)
+            targets = expanded_values(path, last, temperature, self.config.discount).flatten()
+            drawn = torch.randperm(len(targets), generator=self.rng)
+            rows = drawn[: self.config.critic_batch_size]
+            seen = path.observation[:-1].flatten(0, 1)[rows]
+            done = path.action[:-1].flatten(0, 1)[rows]
+        values = networks.values(seen, done, dropping=self.rng)
+        loss = critic_loss(values, targets[rows], path.alive[:-1].flatten()[rows])
+        networks.learn_values(loss)
+        return {"critic/loss": loss.item(), "critic/value": targets.mean().item()}
+
+    def _learn_policy(self, path: Imagined) -> Metrics:
+        """Let the policy climb the gradient of its imagined return, and tune the temperature."""
+        networks, temperature = self.networks, self.networks.temperature
         worth = networks.values(path.observation[-1], path.action[-1]).mean(dim=0)
         last = worth - temperature * path.log_prob[-1]
-        loss = policy_loss(path, last, temperature, config.discount)
+        loss = policy_loss(path, last, temperature, self.config.discount)
         networks.learn_policy(loss)
         networks.learn_temperature(path.log_prob[0])
         return {
-            "critic/loss": error.item(),
-            "critic/value": target.mean().item(),
             "policy/loss": loss.item(),
             "policy/entropy": -path.log_prob[0].mean().item(),
             "policy/temperature": temperature.item(),
@@ -277,10 +295,8 @@ class ValueBounds:
         """Move towards the quantiles of imagined rewards, any shape."""
         shares = torch.tensor([self._quantile, 1.0 - self._quantile])
         seen = torch.quantile(reward.flatten(), shares)
-        if self.rewards is None:
-            self.rewards = seen
-        elif seen.isfinite().all():
-            self.rewards = self.rewards.lerp(seen, self._rate)
+        if seen.isfinite().all():
+            self.rewards = seen if self.rewards is None else self.rewards.lerp(seen, self._rate)
 
     def __call__(self, values: Tensor) -> Tensor:
         """Values within the bounds."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from mpc_robot.agents import DHMBPO
 from mpc_robot.cli.common import (
     Common,
     CommonOptions,
@@ -15,8 +16,10 @@ from mpc_robot.cli.common import (
     evaluation_outcome,
     evaluation_table,
 )
+from mpc_robot.controllers import MPC
 from mpc_robot.training.evaluation import evaluate
 from mpc_robot.training.runs import open_run
+from mpc_robot.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -28,19 +31,21 @@ class Eval:
         episodes: how many.
         seed: the same seed gives the same episodes again.
         video: film the first episode to the run's video.mp4.
+        plan: search around what the policy would do, in the model that it was trained in.
     """
 
     path: tyro.conf.Positional[Path]
     episodes: int = 10
     seed: int = 0
     video: bool = False
+    plan: bool = False
     common: Common = field(default_factory=CommonOptions)
 
     def __call__(self, console: Console) -> Outcome:
         """Print a table of the episodes."""
         run = open_run(self.path)
         film = run.folder.video if self.video else None
-        controller = run.agent.controller()
+        controller = planner_of(run) if self.plan else run.agent.controller()
         evaluation = evaluate(run.task, controller, self.episodes, self.seed, video=film)
         title = f"{run.config.agent} on {run.config.task} at env step {run.progress.env_step}"
         console.print(evaluation_table(evaluation, title))
@@ -50,6 +55,18 @@ class Eval:
             "agent": run.config.agent,
             "env_step": run.progress.env_step,
             "seed": self.seed,
+            "plan": self.plan,
             "video": None if film is None else str(film),
             **evaluation_outcome(evaluation),
         }
+
+
+def planner_of(run: Trainer) -> MPC:
+    """What plans with all that the run's agent has learned.
+
+    Raises:
+        ValueError: if the agent has no policy to plan around.
+    """
+    if not isinstance(run.agent, DHMBPO):
+        raise ValueError(f"plan: expected a run of the agent dhmbpo, got {run.config.agent}")
+    return run.agent.planner()
