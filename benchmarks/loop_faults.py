@@ -188,7 +188,6 @@ class Rig:
             self.safety,
             RATE,
             recorder=self.log,
-            model=self.simulated.model,
             patience=PATIENCE,
         )
 

@@ -50,7 +50,7 @@ def main(
         guards=[JointEnds(plant.model, deceleration=8.0, damping=20.0, margin=0.1)],
         action=Damp(plant.model, damping=5.0),
     )
-    loop = ControlLoop(plant, planner, safety, RATE, sampling="linear", model=plant.model)
+    loop = ControlLoop(plant, planner, safety, RATE, sampling="linear")
     signal.signal(signal.SIGINT, lambda number, frame: loop.end())
     try:
         with LoopReporter(loop, report):

@@ -18,6 +18,10 @@ class PlantError(RuntimeError):
     """A robot, simulated or real, reported something no controller may act on, such as NaN."""
 
 
+class RealTimeRefusedError(PermissionError):
+    """The system does not allow real-time scheduling; the message names what is missing."""
+
+
 class RunExistsError(FileExistsError):
     """The output folder already holds a run; nothing in it was touched."""
 

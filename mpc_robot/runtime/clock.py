@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-
 AWAKE = 0.2e-3
-"""How long before a deadline the clock wakes up and watches, s: a sleeper wakes some 0.1 ms late."""
+"""How long before a deadline the clock wakes up and watches, s: sleepers wake some 0.1 ms late."""
 
 
 class RealClock:

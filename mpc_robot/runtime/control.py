@@ -48,6 +48,8 @@ class ControlConfig:
             against gravity.
         damping: of ``damp`` and ``carry``, N·m·s/rad or N·s/m.
         patience: time without a plan, s, after which the planner is begun anew.
+        real_time: run the loop's thread under real-time scheduling (SCHED_FIFO), so that nothing
+            ordinary delays a command; needs CAP_SYS_NICE or an RLIMIT_RTPRIO.
     """
 
     rate: float = 100.0
@@ -59,6 +61,7 @@ class ControlConfig:
     on_trip: OnTrip = "rest"
     damping: float = 1.0
     patience: float = 2.0
+    real_time: bool = False
 
     def __post_init__(self) -> None:
         """Raises: ValueError: if a setting makes no sense."""
@@ -96,6 +99,7 @@ def control_loop(
         ValueError: if the task's actions are not commands, or the model's actuators are none that
             can do what is to be done on a trip.
         PlantError: if there are servos, but no state of the robot that says where they are.
+        RealTimeRefusedError: if real-time scheduling is asked for, but not allowed.
     """
     model, limits = model_of(task), config.limits(task)
     start = np.clip(_start(model, plant.read()), limits.low, limits.high)
@@ -111,8 +115,8 @@ def control_loop(
         config.rate,
         sampling=config.sampling,
         recorder=recorder,
-        model=model,
         patience=config.patience,
+        real_time=config.real_time,
     )
 
 
@@ -127,6 +131,7 @@ class Drive:
             report: file for its counters; None for none.
         """
         self._loop, self._report = loop, report
+        self._told = threading.Event()
         reset(loop)
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self._thread.start()
@@ -137,16 +142,19 @@ class Drive:
         return self._thread.is_alive()
 
     def end(self) -> None:
-        """Have the safe action in command for a moment, and send no more then."""
+        """Have the safe action in command for a moment, and send no more then.
+
+        Whether this run is over by then or not, the loop can be run again.
+        """
         self._loop.safety.stop("ended")
         self._thread.join(SETTLE)
-        self._loop.end()
+        self._told.set()
         self._thread.join()
 
     def _run(self) -> None:
         """Run the loop."""
         with nullcontext() if self._report is None else LoopReporter(self._loop, self._report):
-            self._loop.run()
+            self._loop.run(told=self._told.is_set)
 
 
 def model_of(task: Task) -> mujoco.MjModel:

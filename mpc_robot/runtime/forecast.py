@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import mujoco
@@ -37,6 +38,26 @@ class Commands:
         which = int(np.searchsorted(self.stamps, time + 1e-9, side="right")) - 1
         held: Floats = self.sent[max(which, 0)]
         return held
+
+
+class CommandHistory:
+    """The commands that a loop has sent lately."""
+
+    def __init__(self, seconds: float, rate: float, first: Floats) -> None:
+        """Keep so many seconds at ``rate`` commands per s; before the first one, ``first[A]``."""
+        rows = math.ceil(seconds * rate) + 1  # one more, as the first also holds before
+        self._rows = np.tile(np.append(-np.inf, first), (rows, 1))
+
+    def add(self, stamp: float, command: Floats) -> None:
+        """``command[A]`` was sent at ``stamp``, s; the oldest is forgotten."""
+        self._rows[:-1] = self._rows[1:]
+        self._rows[-1] = np.append(stamp, command)
+
+    @property
+    def commands(self) -> Commands:
+        """A copy of what is kept; what was never sent has a stamp of -inf."""
+        rows = self._rows.copy()
+        return Commands(rows[:, 0], rows[:, 1:])
 
 
 class Forecast:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
 from mpc_robot.errors import require
 from mpc_robot.runtime.base import Plant, RobotState
-from mpc_robot.runtime.forecast import Commands
+from mpc_robot.runtime.forecast import CommandHistory
 from mpc_robot.runtime.histogram import Histogram
 from mpc_robot.runtime.plan import Sampling, TimedPlan, check_sampling
-from mpc_robot.runtime.planner import HISTORY, Planner, PlannerProcess
+from mpc_robot.runtime.planner import Planner, PlannerProcess
 from mpc_robot.runtime.safety import Safety
+from mpc_robot.runtime.scheduling import fifo_scheduling
 from mpc_robot.runtime.states import StateGate
 
 Floats = npt.NDArray[np.float64]
@@ -93,25 +94,27 @@ class ControlLoop:
         *,
         sampling: Sampling = "zero",
         recorder: Recorder | None = None,
-        model: mujoco.MjModel | None = None,
         patience: float = 2.0,
+        real_time: bool = False,
     ) -> None:
         """Connect the parts.
 
         Args:
             plant: the robot.
-            planner: what it shall do.
+            planner: what it shall do; states that it could not plan from are refused.
             safety: what it may do.
             rate: ticks per s.
             sampling: how plans are sampled between their steps.
             recorder: keeps what happens; None for nobody.
-            model: physics states must be states of it; None for no check but of numbers.
             patience: time without a new plan, though there are states, after which the planner is
                 begun anew, s.
+            real_time: whether :meth:`run` has its thread run under real-time scheduling, before
+                everything ordinary; where it forks or starts threads, those are ordinary.
 
         Raises:
             ValueError: if rate or patience is not positive, there is no such sampling, or the
                 planner or the limiter takes another one for granted.
+            RealTimeRefusedError: if the system does not allow real-time scheduling.
         """
         require(0 < rate < np.inf, "rate", "a positive number of Hz", rate)
         reckoned = f"{1.0 / safety.dt:g} Hz, which the limiter reckons with"
@@ -124,18 +127,32 @@ class ControlLoop:
         self.safety, self.rate = safety, rate
         self._plant, self._planner = plant, planner
         self._sampling: Sampling = sampling
-        self._recorder, self._gate = recorder, StateGate(safety.events, model)
+        self._recorder, self._gate = recorder, StateGate(safety.events, planner.sensing)
         self._ended = False
-        self._sent: deque[tuple[float, Floats]] = deque(maxlen=HISTORY)
+        self._sent = CommandHistory(planner.history, rate, safety.sent)
         self._patience, self._last_plan = patience, -np.inf
+        self._scheduling: Callable[[], AbstractContextManager[None]]
+        self._scheduling = fifo_scheduling if real_time else nullcontext
         self._forget()
+        with self._scheduling():
+            pass  # refused now, if at all, before anybody counts on it
 
-    def run(self, seconds: float | None = None) -> LoopStatus:
-        """Tick until the plant is over, :meth:`end` is called, or so many seconds have passed."""
+    def run(
+        self, seconds: float | None = None, told: Callable[[], bool] = lambda: False
+    ) -> LoopStatus:
+        """Tick until the plant is over, ``told`` says so, :meth:`end` is called, or time is up."""
         self._forget()
+        with self._scheduling():
+            self._keep_ticking(seconds, told)
+        self._ended = False
+        self._read()  # a recorder wants to know where it ended
+        return self.status()
+
+    def _keep_ticking(self, seconds: float | None, told: Callable[[], bool]) -> None:
+        """Tick at every deadline that is not over."""
         clock, period = self._plant.clock, 1.0 / self.rate
         began = deadline = clock.now()
-        while not (self._ended or self._plant.over):
+        while not (self._ended or self._plant.over or told()):
             if seconds is not None and deadline - began >= seconds - 0.5 * period:
                 break
             clock.wait_until(deadline)
@@ -144,9 +161,6 @@ class ControlLoop:
             passed = math.ceil((clock.now() - deadline) / period - 1e-6)  # but for rounding
             self._missed += max(passed - 1, 0)
             deadline += max(passed, 1) * period
-        self._ended = False
-        self._read()  # a recorder wants to know where it ended
-        return self.status()
 
     def end(self) -> None:
         """Leave :meth:`run` after the tick that is going on; from any thread or signal handler.
@@ -176,14 +190,12 @@ class ControlLoop:
     def _tick(self, now: float, deadline: float) -> None:
         """Read, show, command."""
         if (new := self._read()) is not None:
-            sent = self._sent or [(now, self.safety.sent)]
-            stamps, commands = zip(*sent, strict=True)
-            self._planner.see(new, Commands(np.array(stamps), np.array(commands)))
+            self._planner.see(new, self._sent.commands)
         state, plan = self._gate.newest, self._planner.plan()
         self._lose_patience(now, state, plan)
         command = self.safety.command(now, state, plan, self._sampling)
         self._plant.write(command)
-        self._sent.append((now, command))
+        self._sent.add(now, command)
         self._count(now, deadline, state, plan)
         if self._recorder is not None:
             self._recorder.command(now, command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from dataclasses import dataclass
@@ -24,8 +25,10 @@ from mpc_robot.runtime.sensing import Sensing
 Floats = npt.NDArray[np.float64]
 GIVES_WAY = 5
 """Niceness of a planner's process: who sends commands shall not wait for who plans them."""
-HISTORY = 64
-"""Sent commands that a planner is told of."""
+HISTORY = 0.5
+"""For how long after its effect a planner is told of a command, s: from one plan to the next."""
+FASTEST = 10_000.0
+"""Commands per s up to which that is so."""
 STEPS = 64
 """Steps of a plan that actuation gets to see."""
 _IDLE = 0.1  # s to wait for a state before looking around
@@ -33,6 +36,16 @@ _IDLE = 0.1  # s to wait for a state before looking around
 
 class Planner(Protocol):
     """Whatever has a plan ready."""
+
+    @property
+    def sensing(self) -> Sensing | None:
+        """What states it is shown must be of; None if it looks at none."""
+        ...
+
+    @property
+    def history(self) -> float:
+        """For how long it wants to be told of a command, s."""
+        ...
 
     def see(self, state: RobotState, commands: Commands) -> None:
         """Take note of the newest state, and of the commands sent lately."""
@@ -52,18 +65,24 @@ class Planner(Protocol):
 
 
 class InStep:
-    """The controller itself, asked at every state while the plant waits: for lock step."""
+    """The controller itself, asked at every state while the plant waits: for lock step.
+
+    Attributes:
+        sensing: what it makes of states.
+        history: 0 s; what was sent is of no use to it.
+    """
 
     def __init__(self, controller: Controller, task: Task) -> None:
         """Ask ``controller`` what to do at ``task``."""
-        self._controller, self._sensing = controller, Sensing(task)
+        self.sensing, self.history = Sensing(task), 0.0
+        self._controller = controller
         self._plan: TimedPlan | None = None
 
     def see(self, state: RobotState, commands: Commands) -> None:
         """Act on it."""
-        sensed = self._sensing.sensed(state, self._controller.observes)
+        sensed = self.sensing.sensed(state, self._controller.observes)
         action = self._controller.act(sensed)
-        dt = self._sensing.spec.dt
+        dt = self.sensing.spec.dt
         self._plan = TimedPlan(state.stamp, dt, action[None], state.stamp)
 
     def plan(self) -> TimedPlan | None:
@@ -117,6 +136,11 @@ class PlannerProcess:
 
     It plans from the newest state it was shown, in the background, as often as it can but once per
     control period. What it cannot plan from, it says on stderr, and plans from the next state.
+
+    Attributes:
+        sensing: what it makes of states.
+        timing: how plans are timed.
+        history: for how long it wants to be told of a command, s.
     """
 
     def __init__(
@@ -140,13 +164,14 @@ class PlannerProcess:
             ValueError: if delays are to be compensated, but there are servos beneath the task's
                 actions: what they command is not known.
         """
-        sensing = Sensing(task)
+        self.sensing = sensing = Sensing(task)
         self.timing = timing or Timing()
+        self.history = HISTORY + self.timing.actuation_delay
         known = task.servo is None or not self.timing.compensate
         require(known, "task", "one whose actions are commands, to compensate delays", task.name)
-        self._spec, self._size = sensing.spec, sensing.physics_dim
-        self._sights = Mailbox(_Sight.size(sensing))
-        self._plans = Mailbox(5 + STEPS * sensing.spec.action_dim + 1)
+        self._most = math.ceil(self.history * FASTEST)
+        self._sights = Mailbox(_Sight.size(sensing, self._most))
+        self._plans = Mailbox(5 + STEPS * sensing.spec.action_dim)
         self._read = 0
         self._newest: TimedPlan | None = None
         worker = _Worker(
@@ -166,7 +191,7 @@ class PlannerProcess:
 
     def see(self, state: RobotState, commands: Commands) -> None:
         """Show it the newest state."""
-        self._sights.put(*_Sight.parts(state, commands, self._spec.observation_dim, self._size))
+        self._sights.put(*_Sight.parts(state, commands, self.sensing, self._most))
 
     def plan(self) -> TimedPlan | None:
         """The newest plan."""
@@ -174,9 +199,9 @@ class PlannerProcess:
         if got is not None and got[0] != self._read:
             self._read, message = got
             start, seen, latency, value, divergence = (float(entry) for entry in message[:5])
-            actions = message[5:-1].reshape(STEPS, -1)[: int(message[-1])]
-            dt = self._spec.dt
-            self._newest = TimedPlan(start, dt, actions, seen, latency, value, divergence)
+            spec = self.sensing.spec
+            actions = message[5:].reshape(-1, spec.action_dim)
+            self._newest = TimedPlan(start, spec.dt, actions, seen, latency, value, divergence)
         return self._newest
 
     def restart(self) -> None:
@@ -196,28 +221,30 @@ class _Sight:
     commands: Commands
 
     @staticmethod
-    def size(sensing: Sensing) -> int:
-        """Numbers in a message."""
+    def size(sensing: Sensing, most: int) -> int:
+        """Numbers in a message with so many commands."""
         spec = sensing.spec
-        return 2 + sensing.physics_dim + spec.observation_dim + HISTORY * (1 + spec.action_dim)
+        return 2 + sensing.physics_dim + spec.observation_dim + most * (1 + spec.action_dim)
 
     @staticmethod
-    def parts(state: RobotState, commands: Commands, dim: int, size: int) -> list[npt.ArrayLike]:
-        """A message; NaN for what the plant does not report, and for commands never sent."""
-        physics = np.full(size, np.nan) if state.physics is None else state.physics
-        seen = np.full(dim, np.nan) if state.observation is None else state.observation
-        missing = HISTORY - len(commands.stamps)
-        sent = np.column_stack([commands.stamps, commands.sent])[-HISTORY:]
-        padded = np.pad(sent, ((max(missing, 0), 0), (0, 0)), constant_values=np.nan)
-        return [state.stamp, state.number, physics, seen, padded]
+    def parts(
+        state: RobotState, commands: Commands, sensing: Sensing, most: int
+    ) -> list[npt.ArrayLike]:
+        """A message; NaN for what the plant does not report."""
+        dims = sensing.physics_dim, sensing.spec.observation_dim
+        physics, seen = (
+            np.full(dim, np.nan) if part is None else part
+            for dim, part in zip(dims, (state.physics, state.observation), strict=True)
+        )
+        sent = np.column_stack([commands.stamps, commands.sent])[-most:]
+        return [state.stamp, state.number, physics, seen, sent]
 
     @classmethod
     def of(cls, message: Floats, sensing: Sensing) -> _Sight:
         """Read a message."""
         ends = 2 + np.cumsum([sensing.physics_dim, sensing.spec.observation_dim])
         head, physics, observation, sent = np.split(message, [2, *ends])
-        history = sent.reshape(HISTORY, -1)
-        history = history[np.isfinite(history[:, 0])]
+        history = sent.reshape(-1, 1 + sensing.spec.action_dim)
         state = RobotState(head[0], int(head[1]), _given(physics), _given(observation))
         return cls(state, Commands(history[:, 0], history[:, 1:]))
 
@@ -321,8 +348,12 @@ class _Worker:
         return self._forecast.divergence(before.physics, now.physics, stamps, sight.commands)
 
     def _send(self, plan: TimedPlan) -> None:
-        """Make it the newest plan."""
-        room = np.zeros((STEPS, plan.actions.shape[1]))
-        room[: len(plan.actions)] = plan.actions
+        """Make it the newest plan.
+
+        Raises:
+            ValueError: if its commands are of the wrong size.
+        """
+        shape, size = plan.actions.shape, self._sensing.spec.action_dim
+        require(shape[1:] == (size,), "plan", f"actions [H, {size}]", shape)
         head = plan.start, plan.seen, plan.latency, plan.value, plan.divergence
-        self._plans.put(*head, room, len(plan.actions))
+        self._plans.put(*head, plan.actions)

@@ -35,7 +35,7 @@ from rclpy.lifecycle import LifecycleNode, ManagedEntity, TransitionCallbackRetu
 from std_srvs.srv import Trigger
 
 from mpc_robot.envs import Task
-from mpc_robot.errors import PlantError
+from mpc_robot.errors import PlantError, RealTimeRefusedError
 from mpc_robot.runtime.base import Clock
 from mpc_robot.runtime.control import ControlConfig, Drive, arm, control_loop, model_of, reset
 from mpc_robot.runtime.loop import ControlLoop, LoopStatus, Recorder
@@ -147,7 +147,7 @@ class ControlNode(ManagedEntity):  # type: ignore[misc] # rclpy has no types
             self.loop = control_loop(
                 self._plant, self._planner, self._task, self._config, self._recorder
             )
-        except (ValueError, PlantError) as error:
+        except (ValueError, PlantError, RealTimeRefusedError) as error:
             self._node.get_logger().error(f"cannot activate: {error}")
             return TransitionCallbackReturn.FAILURE
         self._drive = Drive(self.loop, self._report)

@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from mpc_robot.dynamics.base import Sensed
 from mpc_robot.envs import Task, make_env
-from mpc_robot.envs.base import env_spec
+from mpc_robot.envs.base import check_physics_state, env_spec
 from mpc_robot.envs.wrappers import read_fields
+from mpc_robot.errors import require
 from mpc_robot.runtime.base import RobotState
 
 Floats = npt.NDArray[np.float64]
@@ -36,6 +37,23 @@ class Sensing:
             self.physics_dim = mujoco.mj_stateSize(self.model, INTEGRATION)
             self._data = mujoco.MjData(self.model)
         env.close()
+
+    def check(self, state: RobotState) -> None:
+        """Refuse a state of another robot.
+
+        Raises:
+            ValueError: if its observation is not ``[D]``, or its physics are not ``[S]`` or no
+                integration state of the model.
+        """
+        parts = (
+            ("observation", state.observation, (self.spec.observation_dim,)),
+            ("physics", state.physics, (self.physics_dim,)),
+        )
+        for name, part, shape in parts:
+            if part is not None:
+                require(np.shape(part) == shape, name, f"shape {shape}", np.shape(part))
+        if self.model is not None and state.physics is not None:
+            check_physics_state(self.model, state.physics)
 
     def sensed(self, state: RobotState, observes: Sensed) -> Floats:
         """What ``act`` of a controller that ``observes`` so takes.

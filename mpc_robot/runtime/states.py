@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 
-from mpc_robot.envs.base import check_physics_state
 from mpc_robot.runtime.base import RobotState
 from mpc_robot.runtime.events import EventLog
+from mpc_robot.runtime.sensing import Sensing
 
 AHEAD = 0.01
 """How far a stamp may be ahead of the clock, s: clocks of two machines never agree quite."""
@@ -20,10 +19,10 @@ class StateGate:
         newest: the last state that passed; None before.
     """
 
-    def __init__(self, events: EventLog, model: mujoco.MjModel | None = None) -> None:
-        """Log to ``events``; physics states are checked against ``model`` if there is one."""
+    def __init__(self, events: EventLog, sensing: Sensing | None = None) -> None:
+        """Log to ``events``; let only states of that robot pass, if it is known."""
         self.newest: RobotState | None = None
-        self._events, self._model = events, model
+        self._events, self._sensing = events, sensing
         self._seen: RobotState | None = None
 
     def pass_on(self, now: float, state: RobotState | None) -> RobotState | None:
@@ -50,15 +49,15 @@ class StateGate:
         return self._unsound(state)
 
     def _unsound(self, state: RobotState) -> str | None:
-        """What is wrong with its numbers, if anything."""
+        """What is wrong with what it says, if anything."""
         parts = [part for part in (state.physics, state.observation) if part is not None]
         if not parts:
             return "empty"
         if not all(np.isfinite(part).all() for part in parts):
             return "not finite"
-        if self._model is not None and state.physics is not None:
+        if self._sensing is not None:
             try:
-                check_physics_state(self._model, state.physics)
+                self._sensing.check(state)
             except ValueError as error:
                 return str(error)
         return None

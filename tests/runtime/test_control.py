@@ -74,6 +74,37 @@ def test_nothing_moves_before_it_is_armed(loop: ControlLoop, tmp_path: Path) -> 
     assert found["ticks"] == loop.status().ticks and found["stopped"] == "ended"
 
 
+class Leaving(MuJoCoPlant):
+    """A robot that may go away, and come back."""
+
+    gone = False
+
+    @property
+    def over(self) -> bool:
+        return self.gone or super().over
+
+
+def test_a_loop_can_be_run_again_after_it_ended_by_itself() -> None:
+    with closing(Leaving(TASK)) as plant:
+        planner = InStep(RandomController(SPEC.action_low, SPEC.action_high), TASK)
+        loop = control_loop(plant, planner, TASK, ControlConfig())
+        drive = Drive(loop)
+        plant.gone = True
+        until(lambda: not drive.going_on)
+        drive.end()
+        drive.end()
+        plant.gone = False
+        assert loop.run(0.2).ticks > 5
+
+
+def test_a_drive_that_is_ended_at_once_does_not_go_on(loop: ControlLoop) -> None:
+    Drive(loop).end()
+    ticks = loop.status().ticks
+    time.sleep(0.05)
+    assert loop.status().ticks == ticks
+    assert loop.run(0.1).ticks > 5
+
+
 SERVOS = """
 <mujoco>
   <option timestep="0.01"/>

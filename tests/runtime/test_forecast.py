@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from mpc_robot.runtime.forecast import INTEGRATION, Commands, Forecast
+from mpc_robot.runtime.forecast import INTEGRATION, CommandHistory, Commands, Forecast
 from mpc_robot.runtime.plan import TimedPlan
 
 PENDULUM = """<mujoco><option timestep="0.005"/><worldbody><body><joint name="hinge" axis="0 1 0"
@@ -34,6 +34,20 @@ SENT = Commands(
 def test_what_was_sent_is_followed_by_what_is_planned() -> None:
     times = [9.0, 9.985, 10.0, 10.019, 10.02, 10.0201, 10.035, 10.05]
     assert [SENT.at(time)[0] for time in times] == [1.0, 1.0, -1.0, -1.0, 0.5, 2.0, 2.0, 1.5]
+
+
+@pytest.mark.parametrize("rate", [50.0, 100.0, 500.0])
+def test_commands_are_known_for_as_long_as_they_are_asked_for(rate: float) -> None:
+    history = CommandHistory(0.4, rate, np.array([-1.0]))
+    assert history.commands.at(5.0) == history.commands.at(-5.0) == -1.0
+    for k in range(round(rate)):
+        history.add(k / rate, np.array([float(k)]))
+    now, known = 1.0 - 1.0 / rate, history.commands
+    for ago in np.linspace(0.0, 0.4, 97):
+        assert known.at(now - ago) == np.floor((now - ago) * rate + 1e-6)
+    assert len(known.stamps) == 0.4 * rate + 1  # and for no longer
+    history.add(1.0, np.array([7.0]))
+    assert known.at(2.0) == round(rate) - 1  # what was asked for is not changed
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.01, 0.03])

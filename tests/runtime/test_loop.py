@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from mpc_robot.envs import env_spec, get_task, make_env
 from mpc_robot.runtime.base import RobotState
 from mpc_robot.runtime.clock import ManualClock
 from mpc_robot.runtime.events import KINDS, EventLog
+from mpc_robot.runtime.forecast import Commands
 from mpc_robot.runtime.limits import CommandLimiter, CommandLimits
 from mpc_robot.runtime.loop import ControlLoop
 from mpc_robot.runtime.mujoco_plant import MuJoCoPlant, Realism
@@ -26,6 +27,7 @@ from mpc_robot.runtime.planner import PlannerProcess, Timing
 from mpc_robot.runtime.reporter import LoopReporter
 from mpc_robot.runtime.safe_actions import Rest
 from mpc_robot.runtime.safety import Safety, Watchdogs
+from mpc_robot.runtime.sensing import Sensing
 
 TASK = get_task("CartpoleBalance-v0")
 SPEC = env_spec(make_env(TASK))
@@ -69,7 +71,6 @@ class Rig:
             Safety(limiter, DOGS, action=Rest([0.0])),
             RATE,
             recorder=self.kept,
-            model=self.plant.model,
             patience=patience,
         )
 
@@ -189,10 +190,13 @@ class Scripted:
 class NoPlanner:
     """A planner that never has a plan, unless it is given one; it counts how often it began."""
 
+    sensing: Sensing | None = None
+    history = 0.3
     newest: TimedPlan | None = None
     restarts = 0
 
-    def see(self, state: RobotState, commands: object) -> None: ...
+    def see(self, state: RobotState, commands: Commands) -> None:
+        self.told = commands
 
     def plan(self) -> TimedPlan | None:
         return self.newest
@@ -233,6 +237,60 @@ def test_a_state_that_came_while_it_was_read_is_not_from_the_future() -> None:
     status = ControlLoop(Slow({}, (9.0, 9.0)), NoPlanner(), safety, 10.0).run(1.0)
     assert status.states == 11  # one for each tick, and where it ended
     assert not any(kind.startswith("state refused") for kind in status.events)
+
+
+@pytest.mark.parametrize("rate", [50.0, 500.0])
+def test_the_planner_is_told_what_was_sent_for_as_long_as_it_wants_to_be(rate: float) -> None:
+    plant, planner = Scripted({}, (9.0, 9.0)), NoPlanner()
+    planner.newest = TimedPlan(0.0, 0.01, np.linspace(-1.0, 1.0, 101)[:, None], np.inf)
+    dogs = Watchdogs(recover_after=0.0, blend=0.0)
+    safety = Safety(CommandLimiter(LIMITS, 1.0 / rate, np.zeros(1)), dogs)
+    kept = Kept()
+    loop = ControlLoop(plant, planner, safety, rate, recorder=kept)
+    assert loop.run(1.0).ticks == rate
+    sent = np.array(kept.commands)[:-1]  # the last one came after it was told
+    lately = sent[sent[:, 0] >= sent[-1, 0] - planner.history + 1e-9]
+    np.testing.assert_array_equal(planner.told.stamps[-len(lately) :], lately[:, 0])
+    np.testing.assert_array_equal(planner.told.sent[-len(lately) :, 0], lately[:, 1])
+    assert len(set(lately[:, 1])) >= 10
+
+
+class Misfit(Scripted):
+    """A plant that says something of the wrong size until it is corrected."""
+
+    wrong = True
+
+    def __init__(self, physics: int | None, observation: int | None) -> None:
+        super().__init__({})
+        self._sizes = physics, observation
+
+    def read(self) -> RobotState | None:
+        now = self.clock.time
+        physics, observation = self._sizes if self.wrong else (None, SPEC.observation_dim)
+        return RobotState(
+            now,
+            round(now * RATE),
+            None if physics is None else np.zeros(physics),
+            None if observation is None else np.zeros(observation),
+        )
+
+
+@pytest.mark.parametrize(("physics", "observation"), [(None, 3), (None, 60), (2, None), (60, 5)])
+def test_a_state_of_the_wrong_size_does_not_end_the_loop(
+    physics: int | None, observation: int | None
+) -> None:
+    lqr = LQR(Simulator(TASK, threads=1), SPEC, [1.0, 10.0, 0.1, 1.0], [0.1])
+    plant = Misfit(physics, observation)
+    safety = Safety(CommandLimiter(LIMITS, 0.01, np.zeros(1)), DOGS)
+    with closing(PlannerProcess(lqr, TASK)) as planner:
+        loop = ControlLoop(plant, planner, safety, 100.0)
+        status = loop.run(0.2)
+        assert (status.ticks, status.states, status.tripped) == (20, 0, True)
+        refused = {kind: n for kind, n in status.events.items() if kind.startswith("state refused")}
+        assert list(refused.values()) == [20] and "expected shape" in next(iter(refused))
+        plant.wrong = False
+        plant.clock.time += 0.01
+        assert loop.run(0.2).states == 20
 
 
 def test_a_planner_without_plans_is_begun_anew() -> None:

@@ -23,6 +23,14 @@ def test_the_newest_value_wins() -> None:
     assert box.get() is got  # nothing new
 
 
+def test_a_shorter_value_is_read_as_long_as_it_is() -> None:
+    box = Mailbox(3)
+    for value in ([1.0, 2.0, 3.0], [4.0], [], [5.0, 6.0]):
+        box.put(value)
+        got = box.get()
+        assert got is not None and got[1].tolist() == value
+
+
 def test_it_reaches_another_process(in_child: Callable[[Callable[[], None]], int]) -> None:
     box = Mailbox(2)
     assert in_child(lambda: box.put([1.0, np.nan])) == 0
@@ -50,10 +58,10 @@ def test_a_value_is_never_half_written() -> None:
         assert len(seen) == 5
 
 
-def test_a_wrong_size_changes_nothing() -> None:
+def test_what_there_is_no_room_for_changes_nothing() -> None:
     box = Mailbox(2)
     box.put([1.0, 2.0])
-    with pytest.raises(ValueError, match="expected 2 numbers, got 3"):
+    with pytest.raises(ValueError, match="expected at most 2 numbers, got 3"):
         box.put([1.0, 2.0, 3.0])
     got = box.get()
     assert got is not None

@@ -16,7 +16,7 @@ from mpc_robot.dynamics.simulator import Simulator
 from mpc_robot.envs import PDServo, env_spec, get_task, make_env, physics_state
 from mpc_robot.runtime.base import RobotState
 from mpc_robot.runtime.clock import RealClock
-from mpc_robot.runtime.forecast import Commands, Forecast
+from mpc_robot.runtime.forecast import CommandHistory, Commands, Forecast
 from mpc_robot.runtime.mailbox import Mailbox
 from mpc_robot.runtime.plan import TimedPlan
 from mpc_robot.runtime.planner import PlannerProcess, Timing
@@ -37,7 +37,7 @@ class Tells:
 
     def __init__(self) -> None:
         self.skipped: list[int] = []
-        self.order = Mailbox(1)  # 0 behave, 1 raise, 2 hang, 3 not a number
+        self.order = Mailbox(1)  # 0 behave, 1 raise, 2 hang, 3 not a number, 4 too many
         self.warming_up = 0.0  # s, of the first plan
 
     def reset(self, seed: int) -> None:
@@ -54,7 +54,7 @@ class Tells:
             time.sleep(1.0)
         time.sleep(self.warming_up)
         self.warming_up = 0.0
-        return np.array([np.nan if order == 3 else sensed[1]])
+        return np.array([np.nan if order == 3 else sensed[1]] * (2 if order == 4 else 1))
 
 
 def state(position: float, number: int = 0) -> RobotState:
@@ -112,7 +112,7 @@ def test_a_planner_gives_way_to_the_loop(teller: Teller) -> None:
     assert os.getpriority(os.PRIO_PROCESS, planner.pid) == min(this + 5, 19)
 
 
-@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("order", [1, 2, 4])
 def test_a_controller_that_fails_or_hangs_begins_anew(teller: Teller, order: int) -> None:
     controller, planner = teller
     shown(planner, lambda plan: True)
@@ -198,6 +198,27 @@ def test_plans_begin_where_the_robot_will_be() -> None:
     forecast = Forecast(ENV.unwrapped.model, 0.03)  # type: ignore[attr-defined]
     expected = forecast(physics, seen, plan.start + 0.03, commands)
     assert plan.actions[0, 0] == expected[1] > 0.06
+
+
+@pytest.mark.parametrize(("rate", "delay"), [(50.0, 0.0), (500.0, 0.4), (2_000.0, 0.03)])
+def test_commands_that_take_effect_late_are_known_at_any_rate(rate: float, delay: float) -> None:
+    """The state is shown 50 ms late; whoever forgot a command would forecast something else."""
+    planner = PlannerProcess(Tells(), TASK, timing=Timing(actuation_delay=delay))
+    now, rng = CLOCK.now(), np.random.default_rng(0)
+    stamps = now - 1.0 + np.arange(round(rate)) / rate
+    sent = rng.uniform(-1.0, 1.0, (len(stamps), 1))
+    history = CommandHistory(planner.history, rate, np.zeros(1))
+    for stamp, command in zip(stamps, sent, strict=True):
+        history.add(stamp, command)
+    seen = now - 0.05
+    planner.see(RobotState(seen, 0, START), history.commands)
+    while (plan := planner.plan()) is None and CLOCK.now() < now + 10.0:
+        time.sleep(0.005)
+    planner.close()
+    assert plan is not None
+    forecast = Forecast(ENV.unwrapped.model, delay)  # type: ignore[attr-defined]
+    expected = forecast(START, seen, plan.start + delay, Commands(stamps, sent))
+    assert plan.actions[0, 0] == expected[1]
 
 
 def test_a_real_planner_moves_its_warm_start_on() -> None:

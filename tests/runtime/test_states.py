@@ -6,6 +6,7 @@ import pytest
 from mpc_robot.envs import env_spec, get_task, make_env, physics_state
 from mpc_robot.runtime.base import RobotState
 from mpc_robot.runtime.events import EventLog
+from mpc_robot.runtime.sensing import Sensing
 from mpc_robot.runtime.states import StateGate
 
 SOUND = np.array([0.0, 1.0])
@@ -55,9 +56,8 @@ def test_what_is_refused(state: RobotState, why: str) -> None:
 def test_physics_must_be_that_of_the_model() -> None:
     env = make_env(get_task("Ant-v5"))
     env.reset(seed=0)
-    model = env.unwrapped.model  # type: ignore[attr-defined]
     events = EventLog()
-    gate = StateGate(events, model)
+    gate = StateGate(events, Sensing(get_task("Ant-v5")))
     sound = physics_state(env)
     assert gate.pass_on(1.0, RobotState(1.0, 1, sound)) is not None
     bent = sound.copy()
@@ -68,3 +68,26 @@ def test_physics_must_be_that_of_the_model() -> None:
     assert "quaternion of joint 'root': expected length 1, got 2" in reasons
     assert f"expected shape ({len(sound)},)" in reasons
     assert env_spec(env).dt == 0.05
+
+
+@pytest.mark.parametrize(
+    ("task_name", "physics", "observation", "why"),
+    [
+        ("CartpoleBalance-v0", None, 4, "observation: expected shape (5,), got (4,)"),
+        ("CartpoleBalance-v0", None, 6, "observation: expected shape (5,), got (6,)"),
+        ("CartpoleBalance-v0", 99, 5, "physics: expected shape"),
+        ("Pendulum-v1", 3, 3, "physics: expected shape (0,), got (3,)"),
+    ],
+)
+def test_sizes_must_be_those_of_the_task(
+    task_name: str, physics: int | None, observation: int, why: str
+) -> None:
+    events = EventLog()
+    sensing = Sensing(get_task(task_name))
+    gate = StateGate(events, sensing)
+    wrong = None if physics is None else np.zeros(physics)
+    assert gate.pass_on(1.0, RobotState(1.0, 1, wrong, np.zeros(observation))) is None
+    (event,) = events.newest
+    assert event.name == "state refused" and event.reason.startswith(why)
+    sound = RobotState(1.5, 2, None, np.zeros(sensing.spec.observation_dim))
+    assert gate.pass_on(1.5, sound) is sound
