@@ -12,12 +12,12 @@ deadlines in a process of its own at the same time, so that both meet the same d
 from __future__ import annotations
 
 import ctypes
+import itertools
 import multiprocessing
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from mpc_robot.controllers.base import Controller
 from mpc_robot.controllers.simulator_planner import simulator_planner
 from mpc_robot.controllers.simulator_presets import simulator_preset
 from mpc_robot.envs import Task, get_task
+from mpc_robot.errors import RealTimeRefusedError
 from mpc_robot.runtime.base import Plant, RobotState
 from mpc_robot.runtime.histogram import Histogram
 from mpc_robot.runtime.limits import CommandLimiter, CommandLimits
@@ -41,11 +42,13 @@ from mpc_robot.runtime.mailbox import Mailbox
 from mpc_robot.runtime.mujoco_plant import MuJoCoPlant, Realism
 from mpc_robot.runtime.planner import PlannerProcess, Timing
 from mpc_robot.runtime.safety import Safety, Watchdogs
+from mpc_robot.runtime.scheduling import fifo_scheduling
 from mpc_robot.runtime.sensing import Sensing
 
 Floats = npt.NDArray[np.float64]
 OUT = RESULTS / "control_loop"
 SWINGUP, ARM = "CartpoleSwingup-v0", "ReacherTwoLink-v0"
+RATES = (50.0, 100.0, 250.0, 500.0)
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,13 @@ def planner_for(task: Task) -> Controller:
 
 @contextmanager
 def rig(
-    task: Task, rate: float, realism: Realism, timing: Timing, seed: int = 0
+    task: Task,
+    rate: float,
+    realism: Realism,
+    timing: Timing,
+    *,
+    seed: int = 0,
+    real_time: bool = False,
 ) -> Iterator[tuple[ControlLoop, States]]:
     """A loop on a simulated robot, as it begins, and what it records."""
     planner = PlannerProcess(planner_for(task), task, seed, timing)
@@ -122,7 +131,8 @@ def rig(
         limits = CommandLimits(sensing.spec.action_low, sensing.spec.action_high)
         limiter = CommandLimiter(limits, 1.0 / rate, np.zeros(sensing.spec.action_dim))
         safety = Safety(limiter, Watchdogs(recover_after=0.0, blend=0.0))
-        yield ControlLoop(plant, planner, safety, rate, recorder=states), states
+        loop = ControlLoop(plant, planner, safety, rate, recorder=states, real_time=real_time)
+        yield loop, states
     finally:
         plant.close()
         planner.close()
@@ -137,8 +147,15 @@ class _Timespec(ctypes.Structure):
     _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 
 
-def bare_loop(rate: float, seconds: float, told: Mailbox) -> None:
+def bare_loop(rate: float, seconds: float, real_time: bool, told: Mailbox) -> None:
     """Sleep from deadline to deadline, and tell how late it was: median and 99%."""
+    with fifo_scheduling() if real_time else nullcontext():
+        lateness = sleep_lateness(rate, seconds)
+    told.put(lateness.quantile(0.5), lateness.quantile(0.99))
+
+
+def sleep_lateness(rate: float, seconds: float) -> Histogram:
+    """How late a thread is that only sleeps from deadline to deadline."""
     libc, absolute = ctypes.CDLL(None, use_errno=True), 1
     lateness, period = Histogram(), round(1e9 / rate)
     deadline = time.monotonic_ns() + period // 2
@@ -147,7 +164,7 @@ def bare_loop(rate: float, seconds: float, told: Mailbox) -> None:
         libc.clock_nanosleep(time.CLOCK_MONOTONIC, absolute, ctypes.byref(until), None)
         lateness.add((time.monotonic_ns() - deadline) * 1e-9)
         deadline += period
-    told.put(lateness.quantile(0.5), lateness.quantile(0.99))
+    return lateness
 
 
 def be_busy() -> None:
@@ -170,13 +187,16 @@ def busy_core(wanted: bool) -> Iterator[None]:
             other.join()
 
 
-def measure_period(rate: float, loaded: bool, seconds: float) -> list[Row]:
+def measure_period(rate: float, loaded: bool, real_time: bool, seconds: float) -> list[Row]:
     """The loop and the bare loop at once, for ``seconds``."""
     told = Mailbox(2)
-    with busy_core(loaded), rig(get_task(SWINGUP), rate, Realism(), Timing()) as (loop, _):
+    with (
+        busy_core(loaded),
+        rig(get_task(SWINGUP), rate, Realism(), Timing(), real_time=real_time) as (loop, _),
+    ):
         loop.run(1.0)
         bare = multiprocessing.get_context("fork").Process(
-            target=partial(bare_loop, rate, seconds, told)
+            target=bare_loop, args=(rate, seconds, real_time, told)
         )
         bare.start()
         status = loop.run(seconds)
@@ -184,37 +204,45 @@ def measure_period(rate: float, loaded: bool, seconds: float) -> list[Row]:
     got = told.get()
     if got is None:
         raise RuntimeError("bare loop: expected its lateness, got none; see its message above")
-    name = f"{rate:g} Hz, {'second core loaded' if loaded else 'idle'}"
-    return period_rows(name, status, got[1])
+    name = f"{'real-time scheduling, ' if real_time else ''}{circumstances(rate, loaded)}"
+    return period_rows(f"loop, {name}", status, f"bare sleep, {name}", got[1])
 
 
-def period_rows(name: str, status: LoopStatus, bare: Floats) -> list[Row]:
-    """Lateness beside that of the bare loop, ``[median, 99%]`` s; and how old plans were."""
-    other, jitter, plan = f"bare sleep, {name}", status.times["jitter"], status.times["plan_age"]
-    rows = []
+def circumstances(rate: float, loaded: bool) -> str:
+    """Under which something is measured, in words."""
+    return f"{rate:g} Hz, {'second core loaded' if loaded else 'idle'}"
+
+
+def period_rows(case: str, status: LoopStatus, other: str, bare: Floats) -> list[Row]:
+    """Lateness beside that of ``other``, ``[median, 99%]`` s; how old states and plans were."""
+    rows, times = [], status.times
     for share, theirs in zip(("p50", "p99"), bare.tolist(), strict=True):
+        jitter = times["jitter"][share]
         rows.append(Row(other, f"jitter_{share}", theirs, "s"))
-        ratio = jitter[share] / theirs
-        rows.append(Row(f"loop, {name}", f"jitter_{share}", jitter[share], "s", other, ratio))
-        rows.append(Row(f"loop, {name}", f"plan_age_{share}", plan[share], "s"))
-    period, tick = status.times["period"], status.times["tick"]
-    rows.append(Row(f"loop, {name}", "period_p99", period["p99"], "s"))
-    rows.append(Row(f"loop, {name}", "tick_p50", tick["p50"], "s"))
+        rows.append(Row(case, f"jitter_{share}", jitter, "s", other, jitter / theirs))
+        for age in ("state_age", "plan_age"):
+            rows.append(Row(case, f"{age}_{share}", times[age][share], "s"))
+    rows.append(Row(case, "period_p99", times["period"]["p99"], "s"))
+    rows.append(Row(case, "tick_p50", times["tick"]["p50"], "s"))
     missed = status.missed / max(status.ticks + status.missed, 1)
-    return [*rows, Row(f"loop, {name}", "missed_deadlines", missed, "1")]
+    return [*rows, Row(case, "missed_deadlines", missed, "1")]
 
 
 def periods(options: Period) -> dict[str, Any]:
-    """All rates, with and without another load, as a result for disk."""
-    rates, seconds = ((100.0,), 1.0) if options.quick else ((50.0, 100.0, 250.0, 500.0), 60.0)
-    result = about("control_loop")
+    """All rates, with and without another load or real time, as a result for disk."""
+    rates, seconds = ((100.0,), 1.0) if options.quick else (RATES, 60.0)
+    result, schedulings, notes = about("control_loop"), [False], []
+    try:
+        with fifo_scheduling():
+            schedulings.append(True)
+    except RealTimeRefusedError as error:
+        notes.append(str(error))
     rows = [
         row
-        for rate in rates
-        for loaded in (False, True)
-        for row in measure_period(rate, loaded, seconds)
+        for real_time, rate, loaded in itertools.product(schedulings, rates, (False, True))
+        for row in measure_period(rate, loaded, real_time, seconds)
     ]
-    return {**result, "rows": [asdict(row) for row in rows], "notes": []}
+    return {**result, "rows": [asdict(row) for row in rows], "notes": notes}
 
 
 # Delay --------------------------------------------------------------------------------------------
@@ -224,7 +252,7 @@ def measure_return(
     task: Task, realism: Realism, timing: Timing, seed: int, seconds: float
 ) -> float:
     """The return of an episode in real time, of rewards once per control period."""
-    with rig(task, 100.0, realism, timing, seed) as (loop, states):
+    with rig(task, 100.0, realism, timing, seed=seed) as (loop, states):
         loop.run(seconds)
     return episode_return(task, states.states)
 

@@ -131,11 +131,14 @@ def planning_table() -> str:
 
 def _planning_row(row: Result) -> str:
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+    metric = row["metric"].replace("_", " ")
+    return f"| {row['case']} | {metric} | {_value(row)} | {row['of'] or ''} | {ratio} |"
+
+
+def _value(row: Result) -> str:
     units = {"s": (1e3, " ms"), "1": (1.0, "")}
     scale, unit = units.get(row["unit"], (1.0, f" {row['unit']}"))
-    metric = row["metric"].replace("_", " ")
-    value = f"{scale * row['value']:.4g}{unit}"
-    return f"| {row['case']} | {metric} | {value} | {row['of'] or ''} | {ratio} |"
+    return f"{scale * row['value']:.4g}{unit}"
 
 
 # Simulator ----------------------------------------------------------------------------------------
@@ -224,19 +227,48 @@ def judo_table() -> str:
 # Control loop -------------------------------------------------------------------------------------
 
 
+AGES = ("state_age_p50", "state_age_p99", "plan_age_p50", "plan_age_p99")
+PERIOD = ("jitter_p50", "jitter_p99", *AGES, "missed_deadlines")
+FAULTS = (
+    "spells",
+    "spells_tripped",
+    "time_to_safe_action_max",
+    "spells_not_recovered",
+    "time_to_recover_max",
+    "commands",
+    "commands_outside_limits",
+    "crashes",
+)
+ECHO = ("answered", "round_trip_p50", "round_trip_p99")
+
+
 def rows_table(benchmark: str, name: str, of: str) -> str:
     """All rows of a measurement; ``of`` heads the column of what was measured beside."""
-    lines = [f"| case | metric | value | {of} | ratio |", "|---|---|---|---|---|"]
-    return "\n".join(lines + [_planning_row(row) for row in _rows(benchmark, name)])
+    rows = [_planning_row(row) for row in _rows(benchmark, name)]
+    head = [f"| case | metric | value | {of} | ratio |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows]) if rows else ""
 
 
-def period_table() -> str:
-    """How late ticks begin, beside a loop that only sleeps, and how old plans are then."""
-    lines = ["| case | metric | value | beside | ratio |", "|---|---|---|---|---|"]
-    for row in _rows("control_loop", "period"):
-        if not row["case"].startswith("bare") and row["metric"] not in {"period_p99", "tick_p50"}:
-            lines.append(_planning_row(row))
-    return "\n".join(lines)
+def cases_table(name: str, metrics: Sequence[str], but: tuple[str, ...] = ()) -> str:
+    """A line per case of a measurement of the loop, except those whose names begin with ``but``."""
+    cases: dict[str, dict[str, Result]] = {}
+    for row in _rows("control_loop", name):
+        if not row["case"].startswith(but):
+            cases.setdefault(row["case"], {})[row["metric"]] = row
+    known = [metric for metric in metrics if any(metric in case for case in cases.values())]
+    lines = [f"| case | {' | '.join(metric.replace('_', ' ') for metric in known)} |"]
+    lines.append("|---" * (len(known) + 1) + "|")
+    for case, found in cases.items():
+        lines.append(f"| {' | '.join([case, *(_cell(found.get(metric)) for metric in known)])} |")
+    return "\n".join(lines) if cases else ""
+
+
+def _cell(row: Result | None) -> str:
+    """A value, and in brackets what multiple it is of what was measured beside."""
+    if row is None:
+        return ""
+    ratio = "" if row["ratio"] is None else f" ({row['ratio']:.2f})"
+    return _value(row) + ratio
 
 
 def _rows(benchmark: str, name: str) -> list[Result]:
@@ -254,10 +286,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "optimizers": optimizers_table,
     "simulator_speed": simulator_speed_table,
     "judo": judo_table,
-    "period": period_table,
+    "period": partial(cases_table, "period", PERIOD, but=("bare",)),
     "delay": partial(rows_table, "control_loop", "delay", "undelayed"),
-    "faults": partial(rows_table, "control_loop", "faults", "beside"),
-    "ros2": partial(rows_table, "control_loop", "ros2_echo", "beside"),
+    "faults": partial(cases_table, "faults", FAULTS),
+    "ros2": partial(cases_table, "ros2_echo", ECHO),
+    "ros2_period": partial(cases_table, "ros2_period", PERIOD, but=("bare",)),
     "caution": partial(rows_table, "caution", "caution", "without"),
 }
 FIGURES: dict[str, tuple[str, Callable[[], Figure]]] = {
