@@ -10,30 +10,29 @@ import csv
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from benchmarks.baseline_settings import BASELINES
 from benchmarks.common import ROOT
+from benchmarks.learning import Result
 from benchmarks.sample_efficiency import DEFAULT, STUDIES, Goal
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-Result = dict[str, Any]
 Floats = npt.NDArray[np.float64]
 PUBLISHED = ROOT / "benchmarks" / "published"
 PPO = "sb3-ppo"
 RESAMPLES = 2_000
-_COLOURS = ("tab:blue", "tab:green", "tab:purple", "tab:cyan", "tab:orange", "tab:red", "tab:brown")
-_DASHES = {
-    "PPO": (0, (1, 1)),
-    "SAC": (0, (3, 2)),
-    "MBPO": (0, (5, 1)),
-    "DHMBPO": "solid",
-    "MACURA": (0, (3, 1, 1, 1)),
-    "CrossQ": (0, (5, 2, 1, 2)),
+_PUBLISHED_COLOURS = {
+    "PPO": "black",
+    "SAC": "grey",
+    "MBPO": "olive",
+    "DHMBPO": "steelblue",
+    "MACURA": "goldenrod",
+    "CrossQ": "rosybrown",
 }
 _STEPS_SHOWN = (500, 1e6)
 ASKED_MS = {("Hopper-v5", DEFAULT): 80.0}
@@ -145,9 +144,9 @@ def learners(results: Sequence[Result]) -> list[str]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """A table in Markdown, empty if it has no rows."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines] if lines else [])
 
 
 def returns_table(results: Sequence[Result]) -> str:
@@ -171,39 +170,30 @@ def _returns_row(task: str, agent: str, learned: Curve) -> list[str]:
         agent,
         str(len(end)),
         f"{learned.env_steps[-1]:,}",
-        f"**{learned.iqm[-1]:,.4g}**",
-        f"{low:,.4g} to {high:,.4g}",
-        f"{end.min():,.4g}",
-        f"{end.max():,.4g}",
+        f"**{learned.iqm[-1]:,.5g}**",
+        f"{low:,.5g} to {high:,.5g}",
+        f"{end.min():,.5g}",
+        f"{end.max():,.5g}",
     ]
 
 
 def steps_table(results: Sequence[Result]) -> str:
     """Env steps to the returns that are asked for, and how many times as many PPO takes."""
     agents, rows = learners(results), []
-    ratios: tuple[list[float], list[float]] = [], []
+    ratios: list[tuple[Ratio | None, Ratio | None]] = []
     for task, runs in by_task(results).items():
         for goal in STUDIES[task].goals:
             taken, literature = measured_steps(runs, goal), published_steps(task, goal)
-            ours, rivals = taken.get(DEFAULT), (taken.get(PPO), literature["PPO"])
-            rows.append(
-                [
-                    *(task, f"{goal.level:,.5g}", f"{goal.limit:,}"),
-                    *(str(taken.get(agent, "")) for agent in agents),
-                    *(str(literature["PPO"]), _best(literature)),
-                    *(_times(rival, ours) for rival in rivals),
-                ]
-            )
-            for column, rival in zip(ratios, rivals, strict=True):
-                if ours and rival:
-                    column.append(times(rival, ours))
-    medians = [f"**{statistics.median(column):.0f}x**" if column else "" for column in ratios]
-    head = [
-        *("task", "return", f"asked of {DEFAULT}", *agents, "PPO, published", "best published"),
-        *(f"{PPO} / {DEFAULT}", f"published PPO / {DEFAULT}"),
-    ]
-    last = ["median", *[""] * (len(head) - 3), *medians]
-    return table(head, [*rows, last] if rows else [])
+            ours = taken.get(DEFAULT)
+            ratios.append((ratio(taken.get(PPO), ours), ratio(literature["PPO"], ours)))
+            cells = [task, f"{goal.level:,.5g}", f"{goal.limit:,}"]
+            cells += [_cell(taken.get(agent)) for agent in agents]
+            cells += [str(literature["PPO"]), _best(literature), *map(_cell, ratios[-1])]
+            rows.append(cells)
+    head = ["task", "return", f"asked of {DEFAULT}", *agents, "PPO, published", "best published"]
+    head += [f"{PPO} / {DEFAULT}", f"published PPO / {DEFAULT}"]
+    medians = map(_median, zip(*ratios, strict=True))
+    return table(head, [*rows, ["median", *[""] * (len(head) - 3), *medians]] if rows else [])
 
 
 def measured_steps(runs: Mapping[str, Sequence[Result]], goal: Goal) -> dict[str, Steps]:
@@ -217,15 +207,38 @@ def published_steps(task: str, goal: Goal) -> dict[str, Steps]:
     return {name: steps_to(*points, goal.level) for name, points in published(task).items()}
 
 
-def times(theirs: Steps, ours: Steps) -> float:
-    """How many times our steps theirs are, at least; 0 if we never arrive."""
-    return theirs.count / ours.count if ours.reached else 0.0
+@dataclass(frozen=True)
+class Ratio:
+    """How many times our steps another learner takes.
+
+    Attributes:
+        value: 0 if we never arrive.
+        least: the other did not arrive in the steps it had, and would take more.
+    """
+
+    value: float
+    least: bool
+
+    def __str__(self) -> str:
+        """As in a table."""
+        return f"{'> ' if self.least else ''}{self.value:.0f}x" if self.value else "-"
 
 
-def _times(theirs: Steps | None, ours: Steps | None) -> str:
+def ratio(theirs: Steps | None, ours: Steps | None) -> Ratio | None:
+    """Their steps by ours, None if either was not measured."""
     if theirs is None or ours is None:
-        return ""
-    return f"{'' if theirs.reached else '> '}{times(theirs, ours):.0f}x" if ours.reached else "-"
+        return None
+    return Ratio(theirs.count / ours.count if ours.reached else 0.0, not theirs.reached)
+
+
+def _median(ratios: Iterable[Ratio | None]) -> str:
+    """Median of those that were measured, each at its least."""
+    values = [each.value for each in ratios if each is not None]
+    return f"**{statistics.median(values):.0f}x**" if values else ""
+
+
+def _cell(value: Steps | Ratio | None) -> str:
+    return "" if value is None else str(value)
 
 
 def _best(literature: Mapping[str, Steps]) -> str:
@@ -265,7 +278,7 @@ def _cost_row(task: str, agent: str, runs: Sequence[Result]) -> list[str]:
 def plot(results: Sequence[Result]) -> Figure:
     """Learning curves of every task: seeds, interquartile means with intervals, and published."""
     figure = Figure(figsize=(14, 7.6), layout="constrained")
-    colours = dict(zip(learners(results), _COLOURS, strict=False))
+    colours = {agent: f"C{i}" for i, agent in enumerate(learners(results))}
     panels = iter(figure.subplots(2, 3).flat)
     for task, agents in by_task(results).items():
         axes = next(panels)
@@ -291,21 +304,19 @@ def _plot_curve(axes: Axes, agent: str, learned: Curve, colour: str) -> None:
 
 
 def _plot_published(axes: Axes, task: str) -> None:
-    for name, (steps, returns) in published(task).items():
-        axes.plot(
-            steps,
-            returns,
-            linestyle=_DASHES[name],
-            color="tab:grey",
-            linewidth=1.0,
-            label=f"{name}, published",
-        )
+    """Without the untrained policies, for step 0 is nowhere on a logarithmic axis."""
+    for name, points in published(task).items():
+        steps, returns = np.array(points)[:, np.array(points[0]) > 0]
+        colour, label = _PUBLISHED_COLOURS[name], f"{name}, published"
+        axes.plot(steps, returns, "--", color=colour, linewidth=1.0, label=label)
 
 
 def _add_legend(figure: Figure) -> None:
     """One legend for all panels, below them."""
-    labelled = {}
+    labelled: dict[str, Artist] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
         labelled.update(zip(labels, handles, strict=True))
-    figure.legend(labelled.values(), labelled, loc="outside lower center", ncols=6, frameon=False)
+    figure.legend(
+        *(labelled.values(), labelled.keys()), loc="outside lower center", ncols=6, frameon=False
+    )

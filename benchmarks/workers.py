@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from benchmarks.learning import Result, learn_one
@@ -60,15 +62,15 @@ def on_ray(runs: Sequence[Run], address: str, learn: Learn = learn_one) -> Itera
         pending = {remote.remote(learn, *run): run[0] for run in runs}
         while pending:
             (done, *_), _ = ray.wait(list(pending))
-            yield pending.pop(done), _outcome(lambda done=done: ray.get(done))
+            yield pending.pop(done), _outcome(partial(ray.get, done))
     finally:
         ray.shutdown()
 
 
-def _outcome(get: Callable[[], Result]) -> Result | Exception:
+def _outcome(get: Callable[[], Any]) -> Result | Exception:
     """What ``get`` gives or raises."""
     try:
-        return get()
+        return get()  # type: ignore[no-any-return]
     except Exception as error:
         return error
 

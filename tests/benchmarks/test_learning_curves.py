@@ -164,6 +164,10 @@ def test_the_table_of_costs_is_by_env_step() -> None:
     assert row == ["Hopper-v5", "dhmbpo", "80", "80", "0.22"]
 
 
+def test_without_results_there_are_no_tables() -> None:
+    assert [make([]) for make in (lc.returns_table, lc.steps_table, lc.cost_table)] == [""] * 3
+
+
 def test_only_tasks_that_something_is_asked_of_are_shown() -> None:
     other = result([1.0], task="CartpoleSwingup-v0", agent="pets")
     assert lc.by_task([other, result([1.0])]).keys() == {"Hopper-v5"}
@@ -177,5 +181,6 @@ def test_the_plot_shows_seeds_means_and_published_curves() -> None:
     lines = {line.get_label(): line for line in axes.get_lines()}
     np.testing.assert_allclose(lines["dhmbpo"].get_ydata(), [0.0, 2_750.0])
     assert {"sb3-ppo", "PPO, published", "DHMBPO, published"} <= set(lines)
+    assert lines["PPO, published"].get_xdata()[0] == 30_720  # not 0, on a logarithmic axis
     seeds = [line for line in axes.get_lines() if list(line.get_ydata()) == [0.0, 3_000.0]]
     assert seeds
