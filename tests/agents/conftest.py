@@ -10,7 +10,7 @@ import pytest
 class Cart(gym.Env[np.ndarray, np.ndarray]):
     """A frictionless cart: position and velocity, pushed by at most 2 N, drawn to the origin."""
 
-    metadata = {"render_fps": 10}  # noqa: RUF012 - Gymnasium's own way
+    metadata = {"render_fps": 10, "render_modes": []}  # noqa: RUF012 - Gymnasium's own way
     observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
     action_space = gym.spaces.Box(-2.0, 2.0, (1,), np.float64)
 
