@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks import pets, report
+from benchmarks import common, pets, report
 
 
 def run(steps: list[int], returns: list[float], oracle: float | None = None) -> dict[str, Any]:
@@ -45,3 +46,26 @@ def test_median_and_worst_seed_count_those_that_never_arrive() -> None:
     results.append(run([100, 200], [0.0, 89.0], 100.0))
     row = report._pets_row("Some-v0", study, results)
     assert "| 90 (90% of true dynamics) | **200** of 3 | not reached | 100 |" in row
+
+
+def test_a_case_has_a_line_and_what_was_not_measured_has_no_table(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    assert report.cases_table("period", report.PERIOD) == ""
+    assert report.rows_table("caution", "caution", "without") == ""
+    rows = [
+        common.Row("bare", "jitter_p50", 1e-4, "s"),
+        common.Row("loop, 50 Hz", "jitter_p50", 2e-4, "s", "bare", 2.0),
+        common.Row("loop, 50 Hz", "missed_deadlines", 0.25, "1"),
+        common.Row("loop, 50 Hz", "tick_p50", 1e-3, "s"),
+        common.Row("loop, 90 Hz", "missed_deadlines", 0.5, "1"),
+    ]
+    result = {"rows": [asdict(row) for row in rows]}
+    common.write_result(tmp_path / "control_loop" / "period.json", result)
+    assert report.cases_table("period", report.PERIOD, but=("bare",)).splitlines() == [
+        "| case | jitter p50 | missed deadlines |",
+        "|---|---|---|",
+        "| loop, 50 Hz | 0.2 ms (2.00) | 0.25 |",
+        "| loop, 90 Hz |  | 0.5 |",
+    ]

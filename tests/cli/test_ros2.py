@@ -38,7 +38,11 @@ def test_what_cannot_be_is_refused_in_one_line(
 
 @pytest.mark.parametrize(
     ("command", "option"),
-    [("ros2", "--planner.optimizer.num-samples"), ("ros2-sim", "--robot.watchdog")],
+    [
+        ("ros2", "--planner.optimizer.num-samples"),
+        ("ros2", "--control.real-time"),
+        ("ros2-sim", "--robot.watchdog"),
+    ],
 )
 def test_help_lists_the_settings(
     command: str, option: str, capsys: pytest.CaptureFixture[str]
