@@ -1,6 +1,15 @@
 """The problems: tasks, and the environments behind them. Importing it registers our own."""
 
-from mpc_robot.envs.base import EnvSpec, Task, env_spec, physics_state
+from mpc_robot.envs.base import (
+    EnvSpec,
+    TableSpec,
+    Task,
+    control_period,
+    env_spec,
+    episode_limit,
+    physics_state,
+    table_spec,
+)
 from mpc_robot.envs.mjcf import MjcfEnv
 from mpc_robot.envs.registry import TASKS, get_task, make_env, register_environments
 from mpc_robot.envs.servo import PDServo
@@ -10,11 +19,15 @@ __all__ = [
     "EnvSpec",
     "MjcfEnv",
     "PDServo",
+    "TableSpec",
     "Task",
+    "control_period",
     "env_spec",
+    "episode_limit",
     "get_task",
     "make_env",
     "physics_state",
+    "table_spec",
 ]
 
 register_environments()

@@ -119,18 +119,62 @@ def env_spec(env: gym.Env[Any, Any]) -> EnvSpec:
             f"action space: expected finite bounds, got low={act.low} high={act.high}; "
             "give the environment a bounded action space"
         )
-    limit = env.spec.max_episode_steps if env.spec is not None else None
     return EnvSpec(
         observation_dim=obs.shape[0],
         action_low=act.low.astype(np.float64),
         action_high=act.high.astype(np.float64),
-        dt=_control_period(env),
-        max_episode_steps=limit,
+        dt=control_period(env),
+        max_episode_steps=episode_limit(env),
     )
 
 
-def _control_period(env: gym.Env[Any, Any]) -> float:
-    """Seconds from one action to the next: ``env.dt``, or one frame of ``render_fps``."""
+@dataclass(frozen=True)
+class TableSpec:
+    """The sizes of an environment whose states and actions are numbered from 0.
+
+    Observation and action are vectors of one entry, the number of the state or action.
+
+    Attributes:
+        num_states: how many states.
+        num_actions: how many actions, in every state the same.
+        dt: control period, s.
+        max_episode_steps: steps after which an episode is truncated, or None.
+    """
+
+    num_states: int
+    num_actions: int
+    dt: float
+    max_episode_steps: int | None
+
+
+def table_spec(env: gym.Env[Any, Any]) -> TableSpec:
+    """Read the sizes off an environment as :func:`mpc_robot.envs.make_env` makes it.
+
+    Raises:
+        ValueError: if states or actions are not numbered, or the control period is not known.
+    """
+    for name, space in {"observation": env.observation_space, "action": env.action_space}.items():
+        if not isinstance(space, gym.spaces.MultiDiscrete) or space.shape != (1,):
+            raise ValueError(f"{name} space: expected a Discrete one, got {space}")
+    return TableSpec(
+        num_states=int(env.observation_space.nvec[0]),  # type: ignore[attr-defined]
+        num_actions=int(env.action_space.nvec[0]),  # type: ignore[attr-defined]
+        dt=control_period(env),
+        max_episode_steps=episode_limit(env),
+    )
+
+
+def episode_limit(env: gym.Env[Any, Any]) -> int | None:
+    """Steps after which the environment truncates an episode, None if it never does."""
+    return env.spec.max_episode_steps if env.spec is not None else None
+
+
+def control_period(env: gym.Env[Any, Any]) -> float:
+    """Seconds from one action to the next: ``env.dt``, or one frame of ``render_fps``.
+
+    Raises:
+        ValueError: if the environment tells neither.
+    """
     base: Any = env.unwrapped
     frames = env.metadata.get("render_fps")
     dt = getattr(base, "dt", None) or (1.0 / frames if frames else None)

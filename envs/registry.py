@@ -10,11 +10,11 @@ from typing import Any
 
 import gymnasium as gym
 
-from mpc_robot.envs import cartpole, reacher_two_link
+from mpc_robot.envs import cartpole, mazes, reacher_two_link
 from mpc_robot.envs.base import Task
 from mpc_robot.envs.gymnasium_mujoco import GYMNASIUM_MUJOCO
 from mpc_robot.envs.servo import ServoActions
-from mpc_robot.envs.wrappers import FiniteOrError, Observe, muted_warnings
+from mpc_robot.envs.wrappers import FiniteOrError, Numbered, Observe, muted_warnings
 from mpc_robot.errors import UnknownNameError
 
 TASKS: dict[str, Task] = {
@@ -33,6 +33,7 @@ def register_environments() -> None:
     ):
         if task.env_id not in gym.registry:
             gym.register(task.env_id, entry_point, max_episode_steps=500, kwargs=kwargs)
+    mazes.register_mazes()
 
 
 def register_task(
@@ -86,6 +87,8 @@ def _packages(module: str) -> list[str]:
 def make_env(task: Task, render_mode: str | None = None) -> gym.Env[Any, Any]:
     """The task's environment; NaN or an infinity that comes out of it is a PlantError.
 
+    Where both observation and action space are Discrete, they become vectors of one number.
+
     Args:
         task: what to make.
         render_mode: as in ``gymnasium.make``, such as ``rgb_array``.
@@ -102,4 +105,6 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env[Any, Any]:
         env = Observe(env, task.observe, task.fields)
     if task.servo is not None:
         env = ServoActions(env, task.servo)
+    if all(isinstance(s, gym.spaces.Discrete) for s in (env.observation_space, env.action_space)):
+        env = Numbered(env)
     return FiniteOrError(env)

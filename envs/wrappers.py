@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 from mpc_robot.envs.base import Observation, ObserveFn
-from mpc_robot.errors import PlantError
+from mpc_robot.errors import PlantError, require
 
 
 @contextmanager
@@ -50,6 +50,35 @@ class Observe(gym.ObservationWrapper[Observation, Any, Any]):
         """The task's observation ``[D]`` of the simulation as it now is."""
         base: Any = self.env.unwrapped
         return self._observe(read_fields(base.data, self._fields))
+
+
+class Numbered(gym.Wrapper[Any, Any, Any, Any]):
+    """States and actions that are numbers, as vectors of one entry that count from 0."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        """Wrap an environment whose observation and action spaces are both Discrete."""
+        super().__init__(env)
+        states: Any = env.observation_space
+        actions: Any = env.action_space
+        self._first_state, self._first_action = int(states.start), int(actions.start)
+        self._actions = int(actions.n)
+        self.observation_space = gym.spaces.MultiDiscrete([states.n])
+        self.action_space = gym.spaces.MultiDiscrete([actions.n])
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset; the state's number ``[1]``."""
+        state, info = self.env.reset(seed=seed, options=options)
+        return np.array([state - self._first_state]), info
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step by the number ``[1]`` of an action; raises ValueError if there is none such."""
+        number = float(action[0])
+        expected = f"a whole number from 0 to {self._actions - 1}"
+        require(number in range(self._actions), "action", expected, number)
+        state, reward, terminated, truncated, info = self.env.step(int(number) + self._first_action)
+        return np.array([state - self._first_state]), reward, terminated, truncated, info
 
 
 class FiniteOrError(gym.Wrapper[Any, Any, Any, Any]):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc_robot.controllers.base import Controller, sense
-from mpc_robot.envs import EnvSpec, Task, env_spec, make_env
+from mpc_robot.envs import Task, episode_limit, make_env
 from mpc_robot.training.plan_video import film_plans
 from mpc_robot.training.seeding import derive_seed
 from mpc_robot.training.video import film, renderable_env
@@ -134,9 +134,9 @@ def run_episode(
     )
 
 
-def check_episodes_end(task: Task, spec: EnvSpec) -> None:
-    """Raises ValueError if nothing need ever end an episode of the task."""
-    if spec.max_episode_steps is None:
+def check_episodes_end(task: Task, env: gym.Env[Any, Any]) -> None:
+    """Raises ValueError if nothing need ever end an episode of the task's environment."""
+    if episode_limit(env) is None:
         raise ValueError(
             f"{task.name}: expected an environment with a time limit, got none; "
             "register it with max_episode_steps=..."
@@ -181,7 +181,7 @@ def evaluate(
     filmed = video is not None or plan_video is not None
     with closing(renderable_env(task) if filmed else make_env(task)) as env:
         if max_steps is None:
-            check_episodes_end(task, env_spec(env))
+            check_episodes_end(task, env)
         with ExitStack() as films:
             on_step = films.enter_context(film(env, video)) if video else _no_camera
             actor = controller

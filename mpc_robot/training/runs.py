@@ -115,7 +115,7 @@ def _trainer(
 ) -> Trainer:
     task = get_task(config.task)
     with closing(make_env(task)) as env:
+        check_episodes_end(task, env)
         spec = env_spec(env)
-    check_episodes_end(task, spec)
     agent = agent_kind(config.agent).build(task, spec, agent_config, config.seed)
     return Trainer(folder, task, agent, config, Display(console, config.steps))

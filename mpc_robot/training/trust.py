@@ -11,7 +11,7 @@ import torch
 from mpc_robot.agents.base import Agent
 from mpc_robot.controllers.mpc import MPC
 from mpc_robot.dynamics.ensemble import ProbabilisticEnsemble
-from mpc_robot.envs import Task, env_spec, make_env
+from mpc_robot.envs import Task, control_period, make_env
 from mpc_robot.training.evaluation import Evaluation
 from mpc_robot.training.trust_model import (
     Calibration,
@@ -130,7 +130,7 @@ def measure_trust(
         PlantError: if the environment reports NaN or an infinity.
     """
     with closing(make_env(task)) as env:
-        dt = env_spec(env).dt
+        dt = control_period(env)
     planner, model = agent.controller(), getattr(agent, "model", None)
     if isinstance(planner, MPC):
         horizon = planning_steps(planner)

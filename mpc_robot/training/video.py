@@ -18,7 +18,7 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from mpc_robot.envs import Task, env_spec, make_env
+from mpc_robot.envs import Task, control_period, make_env
 
 MOST_FRAMES_PER_S = 30.0
 Picture = npt.NDArray[np.uint8]
@@ -59,7 +59,7 @@ def film(
     Each frame is what ``shoot`` returns; by default, what the environment renders.
     """
     shoot = shoot or partial(picture, env)
-    rate = 1.0 / env_spec(env).dt
+    rate = 1.0 / control_period(env)
     every = math.ceil(rate / MOST_FRAMES_PER_S)
     path.parent.mkdir(parents=True, exist_ok=True)
     writer: Any = imageio.get_writer(path, fps=rate / every, macro_block_size=2)

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from mpc_robot.envs import TASKS, env_spec, get_task, make_env
+from mpc_robot.envs import TASKS, TableSpec, env_spec, get_task, make_env, table_spec
 from mpc_robot.errors import PlantError, UnknownNameError
 
 
@@ -111,6 +111,24 @@ def test_own_tasks_render(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_discrete_action_space_is_refused() -> None:
     with pytest.raises(ValueError, match="action space: expected a continuous Box"):
         env_spec(make_env(get_task("CartPole-v1")))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [("mpc_robot/DynaMaze-v0", (54, 4, 0.1, 20_000)), ("FrozenLake-v1", (16, 4, 0.25, 100))],
+)
+def test_numbered_states_and_actions_are_a_table(name: str, sizes: tuple[Any, ...]) -> None:
+    env = make_env(get_task(name))
+    assert table_spec(env) == TableSpec(*sizes)
+    assert env.observation_space.contains(env.reset(seed=0)[0])
+    with pytest.raises(ValueError, match="observation space: expected a Box"):
+        env_spec(env)
+
+
+@pytest.mark.parametrize("name", ["Pendulum-v1", "CartPole-v1", "Blackjack-v1"])
+def test_what_is_not_numbered_is_no_table(name: str) -> None:
+    with pytest.raises(ValueError, match="observation space: expected a Discrete one"):
+        table_spec(make_env(get_task(name)))
 
 
 def test_an_unbounded_action_space_is_refused() -> None:

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from mpc_robot.envs.wrappers import FiniteOrError, Observe
+from mpc_robot.envs.wrappers import FiniteOrError, Numbered, Observe
 from mpc_robot.errors import PlantError
 
 
@@ -63,3 +63,40 @@ def test_observe_takes_the_place_of_the_environments_own() -> None:
     assert observation[0] == data.body("torso").xpos[2]
     observation, *_ = env.step(np.ones(3))
     assert observation[-1] == data.body("foot").xpos[2]
+
+
+class Dial(gym.Env[int, int]):
+    """States -2 to 2 and actions -1 to 1, which turn it."""
+
+    observation_space = gym.spaces.Discrete(5, start=-2)
+    action_space = gym.spaces.Discrete(3, start=-1)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
+        self.at = 0
+        return self.at, {}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        self.at += action
+        return self.at, float(self.at), self.at == 2, False, {}
+
+
+def test_numbered_states_and_actions_are_vectors_that_count_from_0() -> None:
+    env = Numbered(Dial())
+    assert env.reset()[0].tolist() == [2]
+    seen = [env.step(np.array([number]))[:4] for number in (2.0, 1.0, 2.0)]
+    assert [(*state, *rest) for state, *rest in seen] == [
+        (3, 1.0, False, False),
+        (3, 1.0, False, False),
+        (4, 2.0, True, False),
+    ]
+    assert env.observation_space.contains(seen[-1][0])
+    assert (env.observation_space.shape, env.action_space.shape) == ((1,), (1,))
+
+
+@pytest.mark.parametrize("action", [-1.0, 3.0, 0.5, float("nan")])
+def test_a_number_that_is_no_action_is_refused(action: float) -> None:
+    env = Numbered(Dial())
+    env.reset()
+    with pytest.raises(ValueError, match="action: expected a whole number from 0 to 2, got"):
+        env.step(np.array([action]))
+    assert env.unwrapped.at == 0  # type: ignore[attr-defined]
