@@ -114,7 +114,7 @@ def run(
         seeds: from each of which everything is learned.
         steps: env steps of every run, in place of those of the study or of the zoo.
         processes: runs at a time on this machine.
-        ray: address of a Ray cluster to run on instead.
+        ray: HOST:PORT of a Ray cluster to run on instead.
         runs: folder of the runs.
         results: folder of the results.
     """

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -38,12 +40,12 @@ def learn(config, path):
     return learn_one(config, path)
 
 address, folder = sys.argv[1], Path(sys.argv[2])
-cases = [TrainConfig("sb3-ppo", "InvertedPendulum-v5", seed, 64, 32, 1) for seed in range(3)]
+cases = [TrainConfig("pets", "InvertedPendulum-v5", seed, 64, 32, 1) for seed in range(3)]
 runs = [(config, folder / str(config.seed)) for config in cases]
 with (folder / "outcomes").open("w") as file:
     for config, outcome in workers.on_ray(runs, address, learn):
         failed = isinstance(outcome, ValueError)
-        line = [config.seed, "failed" if failed else outcome["env_steps"]]
+        line = [config.seed, "failed" if failed else outcome["env_steps"][:2]]
         print(json.dumps(line), file=file, flush=True)
 """
 
@@ -64,13 +66,46 @@ def test_a_run_that_dies_stops_no_other(tmp_path: Path) -> None:
     assert outcomes[0]["threads"] == 1
 
 
+def stays(config: TrainConfig, path: Path) -> dict[str, Any]:
+    """Tells its process, and does not come back."""
+    (path / f"began-{os.getpid()}").touch()
+    time.sleep(300.0)
+    return {}
+
+
+def test_a_run_ends_when_what_started_it_is_killed(
+    tmp_path: Path, in_child: Callable[[Callable[[], None]], int]
+) -> None:
+    def start() -> None:
+        runs = [(TrainConfig("pets", "Pendulum-v1"), tmp_path)]
+        thread = threading.Thread(target=lambda: list(workers.in_processes(runs, 1, stays)))
+        thread.start()
+        wait_for(tmp_path, "began-*", 1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert os.waitstatus_to_exitcode(in_child(start)) == -signal.SIGKILL
+    (name,) = wait_for(tmp_path, "began-*", 1)
+    deadline = time.monotonic() + 30.0
+    while Path(f"/proc/{name.partition('-')[2]}").exists():
+        assert time.monotonic() < deadline, "the run goes on"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "auto"])
+def test_an_address_where_nothing_answers_is_told_at_once(address: str) -> None:
+    with pytest.raises(
+        ConnectionError, match=f"expected HOST:PORT of a Ray cluster, got '{address}'"
+    ):
+        list(workers.on_ray([], address))
+
+
 def test_no_processes_can_not_learn() -> None:
     with pytest.raises(ValueError, match="processes: expected at least 1, got 0"):
         list(workers.in_processes([], 0))
 
 
 def wait_for(folder: Path, pattern: str, count: int) -> list[str]:
-    deadline = time.monotonic() + 60.0
+    deadline = time.monotonic() + 120.0
     while len(found := sorted(path.name for path in folder.glob(pattern))) < count:
         assert time.monotonic() < deadline, f"{count} x {pattern} did not come, only {found}"
         time.sleep(0.05)
@@ -87,7 +122,7 @@ def test_a_cluster_that_loses_a_node_still_brings_every_result(tmp_path: Path) -
         assert len({name.partition("began-")[2] for name in began}) == 2, "one run on each node"
         cluster.remove_node(lost, allow_graceful=False)
         (tmp_path / "go").touch()
-        assert driver.wait(timeout=60.0) == 0
+        assert driver.wait(timeout=120.0) == 0
         outcomes = sorted(json.loads(line) for line in (tmp_path / "outcomes").open())
         assert outcomes == [[0, [32, 64]], [1, [32, 64]], [2, "failed"]]
         assert len(wait_for(tmp_path, "*.began-*", 4)) == 4, "the lost run began once more"
