@@ -17,10 +17,14 @@ class RealClock:
 
     def wait_until(self, deadline: float) -> None:
         """Sleep until shortly before ``deadline``, then watch it come; delays do not add up."""
-        if (asleep := deadline - AWAKE - time.monotonic()) > 0:
-            time.sleep(asleep)
+        self.sleep_until(deadline - AWAKE)
         while time.monotonic() < deadline:
             pass
+
+    def sleep_until(self, deadline: float) -> None:
+        """Sleep until ``deadline``, or a little longer: where that does no harm."""
+        if (ahead := deadline - time.monotonic()) > 0:
+            time.sleep(ahead)
 
 
 class ManualClock:

@@ -149,7 +149,7 @@ class MuJoCoPlant:
                 self._states.put(self.clock.now(), number, self._measured(data, rng))
             # What was stopped for long, say by a debugger, does not make up for it.
             due = max(due + model.opt.timestep, self.clock.now() - CATCH_UP)
-            self.clock.wait_until(due)
+            self.clock.sleep_until(due)
 
     def _measured(self, data: mujoco.MjData, rng: np.random.Generator) -> Floats:
         """The physics state ``[S]`` as noisy sensors have it."""

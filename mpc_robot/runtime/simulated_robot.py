@@ -128,7 +128,7 @@ class SimulatedRobot:
             self._tell(port)
             # What was stopped for long, say by a debugger, does not make up for it.
             due = max(due + timestep / self._config.pace, clock.now() - CATCH_UP)
-            clock.wait_until(due)
+            clock.sleep_until(due)
         refused = dict(port.commands.faults.counts)
         return RobotStatus(self._steps, self._published, self._trips, self._safe, refused)
 
