@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice, pairwise
 from typing import Any
 
@@ -20,7 +20,7 @@ from benchmarks.common import RESULTS, Row, about, write_result
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mpc_robot.agents.dyna_q import DynaQ, DynaQConfig
+from mpc_robot.agents.dyna_q import DYNA_Q_PLUS, SWEEPING, DynaQ, DynaQConfig
 from mpc_robot.data.replay import Experience
 from mpc_robot.envs import Task, table_spec
 from mpc_robot.envs.mazes import DYNA, GOAL, MAZES, START, Maze, finer, following, parse
@@ -103,7 +103,9 @@ def epsilon_optimal_steps(epsilon: float) -> float:
     grid = parse(DYNA)
     moves, goal = np.array(following(grid)), grid.ravel() == GOAL
     steps = np.zeros(grid.size)
-    for _ in range(1000):  # value iteration; walls, whose values nobody asks for, converge as well
+    for _ in range(
+        10_000
+    ):  # value iteration; walls, whose values nobody asks for, converge as well
         ahead = steps[moves]
         best, any_ = ahead.min(axis=1), ahead.mean(axis=1)
         steps = np.where(goal, 0.0, 1.0 + (1.0 - epsilon) * best + epsilon * any_)
@@ -112,11 +114,8 @@ def epsilon_optimal_steps(epsilon: float) -> float:
 
 # Figures 8.4 and 8.5 ------------------------------------------------------------------------------
 
-# The book gives no settings: the mazes are deterministic, so that nothing need be averaged.
-CHANGING = {
-    "Dyna-Q": DynaQConfig(step_size=1.0, planning_steps=10),
-    "Dyna-Q+": DynaQConfig(step_size=1.0, planning_steps=10, bonus=7e-4),
-}
+CHANGING = {"Dyna-Q": replace(DYNA_Q_PLUS, bonus=0.0), "Dyna-Q+": DYNA_Q_PLUS}
+"""The book gives no settings for these."""
 
 
 def figure_8_4(seeds: int) -> Outcome:
@@ -179,7 +178,7 @@ def example_8_4(seeds: int) -> Outcome:
     for alpha in (1.0, 0.5):
         random, sweep = f"Dyna-Q, alpha {alpha:g}", f"prioritized sweeping, alpha {alpha:g}"
         configs[random] = DynaQConfig(alpha, planning_steps=4)  # and one by the real step
-        configs[sweep] = DynaQConfig(alpha, planning_steps=5, threshold=1e-4)
+        configs[sweep] = replace(SWEEPING, step_size=alpha, planning_steps=5)
         for case in (random, sweep):
             curves[case] = [
                 _median_updates(finer(DYNA, *resolution), configs[case], seeds)

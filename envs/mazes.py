@@ -82,13 +82,14 @@ def register_mazes() -> None:
     for name, layouts in MAZES.items():
         env_id, limit = f"mpc_robot/{name}", LONGEST_EPISODE.get(name)
         if env_id not in gym.registry:
-            gym.register(env_id, Maze, max_episode_steps=limit, kwargs={"layouts": layouts})
+            entry_point, kwargs = "mpc_robot.envs.mazes:Maze", {"layouts": layouts}
+            gym.register(env_id, entry_point, max_episode_steps=limit, kwargs=kwargs)
 
 
-class Maze(gym.Env[int, int]):
+class Maze(gym.Env[Any, Any]):
     """A grid world whose walls may change at given times."""
 
-    metadata: ClassVar[dict[str, Any]] = {
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
         "render_modes": ["ansi", "rgb_array"],
         "render_fps": 10,
     }

@@ -64,6 +64,13 @@ class DynaQConfig:
             require(self.planning_steps >= 1, "planning_steps", least, self.planning_steps)
 
 
+DYNA_Q_PLUS = DynaQConfig(step_size=1.0, planning_steps=10, bonus=7e-4)
+"""Dyna-Q+ for mazes of the book's size that change; nothing is random there to be averaged."""
+
+SWEEPING = DynaQConfig(step_size=1.0, threshold=1e-4)
+"""Prioritized sweeping: what a smaller step leaves of an error, nothing puts back in the queue."""
+
+
 class DynaQ:
     """The Agent: action values, improved by what happens and by what the model says would happen.
 

@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mpc_robot.agents.dyna_q import DynaQ, DynaQConfig, GreedyPolicy, PriorityQueue
+from mpc_robot.agents.dyna_q import (
+    DYNA_Q_PLUS,
+    SWEEPING,
+    DynaQ,
+    DynaQConfig,
+    GreedyPolicy,
+    PriorityQueue,
+)
 from mpc_robot.data.replay import Experience
 from mpc_robot.envs import TableSpec, Task, get_task, make_env, table_spec
 from mpc_robot.envs.mazes import DYNA, Maze
@@ -27,9 +34,8 @@ from mpc_robot.training.trainer import TrainConfig, Trainer
 
 ANY = Task("any", "any")
 DYNA_Q = DynaQConfig()
-PLUS = DynaQConfig(bonus=1e-3)
-SWEEPING = DynaQConfig(threshold=1e-4, step_size=0.5)
-CONFIGS = pytest.mark.parametrize("config", [DYNA_Q, PLUS, SWEEPING], ids=["q", "plus", "sweeping"])
+NAMES = ["q", "plus", "sweeping"]
+CONFIGS = pytest.mark.parametrize("config", [DYNA_Q, DYNA_Q_PLUS, SWEEPING], ids=NAMES)
 
 
 def table(states: int, actions: int) -> TableSpec:
@@ -315,7 +321,7 @@ def test_a_pair_may_return_to_the_queue_with_less() -> None:
 )
 def test_settings_that_make_no_sense(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{field}: expected"):
-        replace(DYNA_Q, **{field: value})
+        DynaQConfig(**{field: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("field", "value"), [("bonus", 1e-3), ("planning_steps", 0)])

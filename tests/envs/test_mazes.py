@@ -75,7 +75,8 @@ def test_moves_are_those_of_a_walk_over_the_drawing(layout: str) -> None:
 def enter(env: Maze, cell: tuple[int, int], action: int) -> tuple[int, int]:
     """Where the action leads from a cell."""
     env.state = 9 * cell[0] + cell[1]
-    return divmod(env.step(action)[0], 9)
+    row, column = divmod(env.step(action)[0], 9)
+    return row, column
 
 
 @pytest.mark.parametrize(
