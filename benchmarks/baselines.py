@@ -95,9 +95,9 @@ class Evaluations(BaseCallback):
     def _evaluate(self) -> None:
         wall_s = time.perf_counter() - self._started - self._evaluating_s
         seed = derive_seed(self.config.seed, EVALUATION, self.num_timesteps)
-        done = evaluate(self.task, SB3Policy(self.model), self.config.eval_episodes, seed)
-        self._evaluating_s += done.wall_s
-        self.log.log(self.num_timesteps, evaluation_metrics(done, wall_s))
+        evaluation = evaluate(self.task, SB3Policy(self.model), self.config.eval_episodes, seed)
+        self._evaluating_s += evaluation.wall_s
+        self.log.log(self.num_timesteps, evaluation_metrics(evaluation, wall_s))
 
 
 def learn_baseline(config: TrainConfig, folder: RunFolder) -> None:

@@ -22,6 +22,7 @@ from ray.cluster_utils import Cluster
 
 from mpc_robot.training.trainer import TrainConfig
 
+NODE = {"num_cpus": 1, "include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
 DRIVER = """
 import json, sys, time
 from pathlib import Path
@@ -113,11 +114,12 @@ def wait_for(folder: Path, pattern: str, count: int) -> list[str]:
 
 
 def test_a_cluster_that_loses_a_node_still_brings_every_result(tmp_path: Path) -> None:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster = Cluster(initialize_head=True, head_node_args=NODE)
     try:
-        lost = cluster.add_node(num_cpus=1)
         command = [sys.executable, "-c", DRIVER, cluster.address, str(tmp_path)]
         driver = subprocess.Popen(command, cwd=ROOT)
+        wait_for(tmp_path, "*.began-*", 1)  # so that the driver is not on the node to be lost
+        lost = cluster.add_node(**NODE)
         began = wait_for(tmp_path, "*.began-*", 2)
         assert len({name.partition("began-")[2] for name in began}) == 2, "one run on each node"
         cluster.remove_node(lost, allow_graceful=False)
