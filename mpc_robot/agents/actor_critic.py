@@ -159,7 +159,7 @@ class ActorCritic(nn.Module):
         """A step of the critics down ``loss``, followed by their targets."""
         stepped = self._descend("critic", self.critic, loss)
         with torch.no_grad():
-            followers, leaders = list(self.target.parameters()), list(self.critic.parameters())
+            followers, leaders = tuple(self.target.parameters()), tuple(self.critic.parameters())
             torch._foreach_lerp_(followers, leaders, self.config.tau)
         return stepped
 
