@@ -62,6 +62,8 @@ class Task:
         fields: MjData fields that ``observe`` reads.
         model_inputs: indices of the observation entries a learned model may use as input (an x
             position is predicted but is no input); None means all of them.
+        policy_inputs: indices of the entries that a policy or value may see: all that matters,
+            goals too, but not how far a robot has come; None means all of them.
         servo: joint servos beneath the actions, which then are joint positions; None for none. The
             environment is wrapped to have them; ``reward`` still takes the actuators' commands.
     """
@@ -75,6 +77,7 @@ class Task:
     observe: ObserveFn | None = None
     fields: tuple[str, ...] = ()
     model_inputs: tuple[int, ...] | None = None
+    policy_inputs: tuple[int, ...] | None = None
     servo: PDServo | None = None
 
 

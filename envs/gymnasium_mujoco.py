@@ -301,6 +301,7 @@ GYMNASIUM_MUJOCO = (
         observe=swimmer_observe,
         fields=("qpos", "qvel"),
         model_inputs=tuple(range(1, 9)),
+        policy_inputs=tuple(range(1, 9)),
     ),
     Task(
         name="Hopper-v5",
@@ -311,6 +312,7 @@ GYMNASIUM_MUJOCO = (
         observe=positions_and_velocities,
         fields=("qpos", "qvel"),
         model_inputs=tuple(range(1, 12)),
+        policy_inputs=tuple(range(1, 12)),
     ),
     Task(
         name="Walker2d-v5",
@@ -321,6 +323,7 @@ GYMNASIUM_MUJOCO = (
         observe=walker2d_observe,
         fields=("qpos", "qvel"),
         model_inputs=tuple(range(1, 18)),
+        policy_inputs=tuple(range(1, 18)),
     ),
     Task(
         name="HalfCheetah-v5",
@@ -331,6 +334,7 @@ GYMNASIUM_MUJOCO = (
         observe=positions_and_velocities,
         fields=("qpos", "qvel"),
         model_inputs=tuple(range(1, 18)),
+        policy_inputs=tuple(range(1, 18)),
     ),
     Task(
         name="Ant-v5",
@@ -341,6 +345,7 @@ GYMNASIUM_MUJOCO = (
         observe=ant_observe,
         fields=("qpos", "qvel", "xpos", "cfrc_ext"),
         model_inputs=tuple(range(1, 28)),
+        policy_inputs=tuple(range(1, 28)),
     ),
     Task(
         name="Humanoid-v5",
@@ -351,5 +356,6 @@ GYMNASIUM_MUJOCO = (
         observe=humanoid_observe,
         fields=("qpos", "qvel", "subtree_com", "cfrc_ext"),
         model_inputs=tuple(range(1, 46)),
+        policy_inputs=tuple(range(1, 46)),
     ),
 )

@@ -75,7 +75,7 @@ class ActorCritic(nn.Module):
     """The networks and their optimizers.
 
     Attributes:
-        features: what policy and critics see of an observation: the entries that a model may see.
+        features: what policy and critics see of an observation.
         policy: what acts.
         critic: what values actions.
         target: the critics' slow followers.
@@ -89,7 +89,7 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.config = config
         everything = range(spec.observation_dim)
-        self.features = Features(everything if task.model_inputs is None else task.model_inputs)
+        self.features = Features(everything if task.policy_inputs is None else task.policy_inputs)
         activation = ACTIVATIONS[config.activation]
         bounds = (spec.action_low, spec.action_high)
         self.policy = SquashedGaussian(self.features.dim, bounds, config.hidden, rng, activation)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from torch import Tensor
 from mpc_robot.agents.actor_critic import ActorCritic, ActorCriticConfig
 from mpc_robot.agents.base import Metrics
 from mpc_robot.agents.guided_planning import GuidedPlanningConfig, guided_planner
-from mpc_robot.agents.imagination import Imagined, imagine
+from mpc_robot.agents.imagination import Imagined, imagine, without_reward
 from mpc_robot.agents.sac import uniform_action
 from mpc_robot.controllers.mpc import MPC
 from mpc_robot.controllers.policy import PolicyController
@@ -52,7 +52,9 @@ class DHMBPOConfig:
         rollouts_kept: of them that are remembered, in times of ``rollout_every`` [10].
         updates_per_step: per env step [1].
         warmup_steps: random steps before learning begins; as many updates make up for them.
-        fit_every: env steps between fits of the model.
+        fit_every: env steps between fits of the model, at most.
+        fit_growth: share by which the data have grown that asks for a fit sooner, while they are
+            few.
         reward_quantile: share of imagined rewards, to either side, that does not count for the
             bounds of values [0.01].
     """
@@ -87,6 +89,7 @@ class DHMBPOConfig:
     updates_per_step: int = 1
     warmup_steps: int = 1_000
     fit_every: int = 250
+    fit_growth: float = 0.1
     reward_quantile: float = 0.01
 
     def __post_init__(self) -> None:
@@ -94,6 +97,7 @@ class DHMBPOConfig:
         require(0.0 < self.discount < 1.0, "discount", "in (0, 1)", self.discount)
         share = 0.0 <= self.reward_quantile < 0.5
         require(share, "reward_quantile", "a share in [0, 0.5)", self.reward_quantile)
+        require(self.fit_growth > 0.0, "fit_growth", "positive", self.fit_growth)
         require(self.warmup_steps >= 2, "warmup_steps", "at least 2", self.warmup_steps)
         for name in (
             "batch_size",
@@ -143,13 +147,13 @@ class DHMBPO:
         """An agent that knows nothing yet."""
         self.task, self.spec, self.config = task, spec, config
         self.rng = torch.Generator().manual_seed(seed)
-        imagined = replace(task, reward=None) if config.learn_reward else task
+        imagined = without_reward(task) if config.learn_reward else task
         self.model = ProbabilisticEnsemble(imagined, spec, config.ensemble, self.rng)
         self.model.requires_grad_(False)
         self.networks = ActorCritic(task, spec, config.actor_critic, self.rng)
         self.replay = ReplayBuffer(spec.observation_dim, spec.action_dim)
         self.bounds = ValueBounds(config.discount, config.reward_quantile, config.actor_critic.tau)
-        self.steps = self.updates = 0
+        self.steps = self.updates = self._fitted_at = 0
         self._visited: deque[Tensor] = deque(maxlen=config.rollouts_kept)
 
     def act(self, observation: npt.NDArray[np.float64], explore: bool) -> npt.NDArray[np.float64]:
@@ -168,7 +172,7 @@ class DHMBPO:
         since = self.steps - self.config.warmup_steps
         if since < 0:
             return {}
-        metrics = self.fit_model() if since % self.config.fit_every == 0 else {}
+        metrics = self.fit_model() if self._fit_is_due() else {}
         due = self.config.updates_per_step * (self.steps if since == 0 else 1)  # for warm-up too
         for _ in range(due):
             if self.updates % self.config.rollout_every == 0:
@@ -197,6 +201,7 @@ class DHMBPO:
             "rng": self.rng.get_state(),
             "steps": self.steps,
             "updates": self.updates,
+            "fitted_at": self._fitted_at,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -214,14 +219,21 @@ class DHMBPO:
             self.bounds.load_state_dict(state["bounds"])
             self.rng.set_state(state["rng"])
             self.steps, self.updates = state["steps"], state["updates"]
+            self._fitted_at = state["fitted_at"]
             visited = state["visited"]
             self._visited.clear()
             self._visited.extend(visited[str(i)] for i in range(len(visited)))
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"checkpoint does not hold this agent: {error}") from error
 
+    def _fit_is_due(self) -> bool:
+        """Whether there are so many steps, or so many more for what there were, since the last."""
+        grown = (1.0 + self.config.fit_growth) * self._fitted_at
+        return self.steps >= min(self._fitted_at + self.config.fit_every, grown)
+
     def fit_model(self) -> Metrics:
         """Fit the model to all that was seen; one that diverged stays as it was before."""
+        self._fitted_at = self.steps
         data = self.replay.all()
         self.networks.features.fit(torch.as_tensor(data.observation, dtype=torch.float32))
         self.model.requires_grad_(True)

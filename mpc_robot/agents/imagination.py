@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mpc_robot.agents.actor_critic import ActorCritic
 from mpc_robot.dynamics.ensemble import ProbabilisticEnsemble
+from mpc_robot.envs.base import Task
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,8 @@ def imagine(
         torch.stack(continues),
         torch.stack(alive),
     )
+
+
+def without_reward(task: Task) -> Task:
+    """The task with its reward to be learned, from all that a policy may see: goals too."""
+    return replace(task, reward=None, model_inputs=task.policy_inputs)

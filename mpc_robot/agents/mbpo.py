@@ -7,7 +7,7 @@ these imagined steps and a few real ones: many updates for every step in the wor
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mpc_robot.agents.actor_critic import ActorCritic, ActorCriticConfig
 from mpc_robot.agents.base import Metrics
+from mpc_robot.agents.imagination import without_reward
 from mpc_robot.agents.sac import uniform_action, update_critics, update_policy
 from mpc_robot.controllers.policy import PolicyController
 from mpc_robot.data.replay import Batch, Experience, ReplayBuffer
@@ -145,7 +146,7 @@ class MBPO:
         """An agent that knows nothing yet."""
         self.task, self.spec, self.config = task, spec, config
         self.rng = torch.Generator().manual_seed(seed)
-        imagined = replace(task, reward=None) if config.learn_reward else task
+        imagined = without_reward(task) if config.learn_reward else task
         self.model = ProbabilisticEnsemble(imagined, spec, config.ensemble, self.rng)
         self.networks = ActorCritic(task, spec, config.actor_critic, self.rng)
         self.replay = ReplayBuffer(spec.observation_dim, spec.action_dim)

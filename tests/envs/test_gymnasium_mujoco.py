@@ -151,6 +151,17 @@ def test_a_model_sees_no_absolute_position(task: Task) -> None:
         "Humanoid-v5",
     }
     assert (0 in inputs) is (task.name not in locomotion)
+    seen = range(size) if task.policy_inputs is None else task.policy_inputs
+    assert set(inputs) <= set(seen) <= set(range(size)), "a policy sees what a model does"
+    assert (0 in seen) is (0 in inputs)
+
+
+@pytest.mark.parametrize(("name", "goal"), [("Reacher-v5", (4, 5)), ("Pusher-v5", (20, 21, 22))])
+def test_a_policy_sees_the_goal_and_a_model_does_not(name: str, goal: tuple[int, ...]) -> None:
+    task = get_task(name)
+    assert task.policy_inputs is None
+    assert task.model_inputs is not None
+    assert not set(goal) & set(task.model_inputs)
 
 
 def test_torch_rewards_have_gradients() -> None:
