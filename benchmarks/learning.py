@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from benchmarks.baseline_settings import BASELINES
 from benchmarks.common import RESULTS, about
 from rich.console import Console
@@ -51,6 +52,12 @@ def learn_one(config: TrainConfig, path: Path, console: Console = SILENT) -> Res
         else:
             start_run(path, config, agent_kind(config.agent).preset(config.task), console).train()
         return learning_result(folder)
+
+
+def learn_alone(config: TrainConfig, path: Path) -> Result:
+    """Learn in a process of its own: on one thread, since every core has a run."""
+    torch.set_num_threads(1)
+    return learn_one(config, path)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 import tyro
 from benchmarks.baseline_settings import BASELINES, baseline_settings
 from benchmarks.common import RESULTS, ROOT, write_result
-from benchmarks.learning import case_name, evaluations, oracle_return
+from benchmarks.learning import case_name, evaluations, learn_alone, oracle_return
 from benchmarks.workers import in_processes, on_ray
 
 from mpc_robot.agents import AGENTS
@@ -127,7 +127,11 @@ def run(
         if not (results / f"{case_name(config)}.json").exists()
     ]
     failed = False
-    for config, outcome in on_ray(wanted, ray) if ray else in_processes(wanted, processes):
+    if ray is None:
+        outcomes = in_processes(learn_alone, wanted, processes)
+    else:
+        outcomes = on_ray(learn_alone, wanted, ray)
+    for (config, _), outcome in outcomes:
         name = case_name(config)
         if isinstance(outcome, Exception):
             failed = True

@@ -10,52 +10,53 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
-from benchmarks.learning import Result, learn_one
-
-from mpc_robot.errors import require
-from mpc_robot.training.trainer import TrainConfig
-
-Learn = Callable[[TrainConfig, Path], Result]
-Run = tuple[TrainConfig, Path]
-"""What to learn, and the folder to learn it in."""
-Outcome = tuple[TrainConfig, Result | Exception]
-"""What came of a run, in the order in which they end."""
+Run = TypeVar("Run", bound=tuple[Any, ...])
+Learn = Callable[..., Any]
+"""What to do for a run, given as the arguments; its result."""
 RETRIES = 10
 """How often a run begins again on a cluster that loses what it runs on."""
 
 
 def in_processes(
-    runs: Sequence[Run], processes: int, learn: Learn = learn_one
-) -> Iterator[Outcome]:
+    learn: Learn, runs: Sequence[Run], processes: int
+) -> Iterator[tuple[Run, Any | Exception]]:
     """Learn on this machine, so many runs at a time; a run that fails or dies stops no other.
+
+    Yields:
+        Each run with its result, or with the error that it ended in, in the order in which they
+        end.
 
     Raises:
         ValueError: if ``processes`` is not positive.
     """
-    require(processes > 0, "processes", "at least 1", processes)
+    if processes < 1:
+        raise ValueError(f"processes: expected at least 1, got {processes}")
     threads = ThreadPoolExecutor(processes)
     try:
-        pending = {threads.submit(_apart, learn, *run): run[0] for run in runs}
+        pending = {threads.submit(_apart, learn, run): run for run in runs}
         for done in as_completed(pending):
             yield pending[done], _outcome(done.result)
     finally:
         threads.shutdown(cancel_futures=True)
 
 
-def on_ray(runs: Sequence[Run], address: str, learn: Learn = learn_one) -> Iterator[Outcome]:
+def on_ray(
+    learn: Learn, runs: Sequence[Run], address: str
+) -> Iterator[tuple[Run, Any | Exception]]:
     """Learn on the cores of a Ray cluster; what a lost worker or node was at begins again.
 
-    Each node needs what this one has, at the same path. Runs go on where they were if the folders
+    Each node needs what this one has, at the same path. Runs go on where they were if their folders
     are on a disk that the nodes share, and begin again if not.
 
     Args:
-        runs: what to learn, and where.
+        learn: what a node shall do for a run.
+        runs: its arguments.
         address: HOST:PORT of the cluster.
-        learn: what each node shall do for a run.
+
+    Yields:
+        As :func:`in_processes`.
 
     Raises:
         ImportError: if Ray is not installed.
@@ -70,8 +71,8 @@ def on_ray(runs: Sequence[Run], address: str, learn: Learn = learn_one) -> Itera
     _check_reachable(address)
     ray.init(address, log_to_driver=False)
     try:
-        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_alone)
-        pending = {remote.remote(learn, *run): run[0] for run in runs}
+        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(learn)
+        pending = {remote.remote(*run): run for run in runs}
         while pending:
             (done, *_), _ = ray.wait(list(pending))
             yield pending.pop(done), _outcome(partial(ray.get, done))
@@ -90,19 +91,19 @@ def _check_reachable(address: str) -> None:
         ) from error
 
 
-def _outcome(get: Callable[[], Any]) -> Result | Exception:
+def _outcome(get: Callable[[], Any]) -> Any | Exception:
     """What ``get`` gives or raises."""
     try:
-        return get()  # type: ignore[no-any-return]
+        return get()
     except Exception as error:
         return error
 
 
-def _apart(learn: Learn, config: TrainConfig, path: Path) -> Result:
+def _apart(learn: Learn, run: Run) -> Any:
     """Learn in a process that ends with the run, or with this process."""
     spawn = multiprocessing.get_context("spawn")  # a fork would share torch's threads
     with ProcessPoolExecutor(1, spawn, _end_with, (os.getpid(),)) as process:
-        return process.submit(_alone, learn, config, path).result()
+        return process.submit(learn, *run).result()
 
 
 def _end_with(parent: int) -> None:
@@ -115,9 +116,3 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _alone(learn: Learn, config: TrainConfig, path: Path) -> Result:
-    """Learn on one thread, since every core has a run of its own."""
-    torch.set_num_threads(1)
-    return learn(config, path)

@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 from benchmarks import sample_efficiency as study
 from benchmarks.baseline_settings import BASELINES
-from benchmarks.workers import Outcome, Run
+from benchmarks.learning import learn_alone
 
 from mpc_robot.agents import AGENTS
 from mpc_robot.envs import TASKS
 from mpc_robot.errors import UnknownNameError
 from mpc_robot.training.run_folder import RunFolder
 from mpc_robot.training.runs import start_run
+from mpc_robot.training.trainer import TrainConfig
 
 TASK = "Reacher-v5"
+Run = tuple[TrainConfig, Path]
 
 
 @pytest.fixture
@@ -26,11 +28,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Run, object]]:
     """What was to be learned, and where; nothing is, and seed 9 fails."""
     runs: list[tuple[Run, object]] = []
 
-    def spread(wanted: list[Run], where: object) -> Iterator[Outcome]:
+    def spread(learn: object, wanted: list[Run], where: object) -> Iterator[tuple[Run, Any]]:
+        assert learn is learn_alone
         for config, path in wanted:
             runs.append(((config, path), where))
-            failed = ValueError("nine")
-            yield config, failed if config.seed == 9 else {"return_mean": [0.0, config.seed]}
+            result = {"return_mean": [0.0, config.seed]}
+            yield (config, path), ValueError("nine") if config.seed == 9 else result
 
     monkeypatch.setattr(study, "in_processes", spread)
     monkeypatch.setattr(study, "on_ray", spread)
@@ -118,7 +121,7 @@ def test_every_study_can_be_learned_by_our_agents_and_the_baselines() -> None:
 def test_status_says_how_far_a_run_has_come(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = study.TrainConfig("fake", "Pendulum-v1", 4, 600, 200, 1)
+    config = TrainConfig("fake", "Pendulum-v1", 4, 600, 200, 1)
     trainer = start_run(tmp_path / "a run", config, AGENTS["fake"].preset("Pendulum-v1"))
     study.status(tmp_path)
     trainer.train()
