@@ -290,7 +290,7 @@ def _panel(axes: Axes, name: str, result: Mapping[str, Any]) -> None:
     for change in _changes(name):
         axes.axvline(change, color="black", linestyle=":", label="the maze changes")
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel, yscale=scale)
-    axes.legend(frameon=False)
+    axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
 
 
