@@ -6,15 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
+
 from mpc_robot.agents.base import Agent, Metrics
 from mpc_robot.agents.dhmbpo import DHMBPO, DHMBPOConfig
 from mpc_robot.agents.dhmbpo_presets import dhmbpo_preset
+from mpc_robot.agents.dyna_q import DynaQ, DynaQConfig
 from mpc_robot.agents.mbpo import MBPO, MBPOConfig
 from mpc_robot.agents.mbpo_presets import mbpo_preset
 from mpc_robot.agents.pets import PETS, PETSConfig
 from mpc_robot.agents.pets_presets import pets_preset
 from mpc_robot.agents.sac import SAC, SACConfig
-from mpc_robot.envs.base import EnvSpec, Task
+from mpc_robot.envs.base import Task, env_spec, table_spec
 from mpc_robot.errors import UnknownNameError
 
 
@@ -26,15 +29,18 @@ class AgentKind:
         config_class: its frozen config.
         preset: the config that suits a task, by the task's name.
         build: the agent for a task, its sizes and limits, a config and a seed.
+        spec: reads sizes and limits off an environment; ValueError if it is not for this agent.
     """
 
     config_class: type[Any]
     preset: Callable[[str], Any]
-    build: Callable[[Task, EnvSpec, Any, int], Agent]
+    build: Callable[[Task, Any, Any, int], Agent]
+    spec: Callable[[gym.Env[Any, Any]], Any] = env_spec
 
 
 AGENTS = {
     "dhmbpo": AgentKind(DHMBPOConfig, dhmbpo_preset, DHMBPO),
+    "dyna-q": AgentKind(DynaQConfig, lambda task: DynaQConfig(), DynaQ, table_spec),
     "mbpo": AgentKind(MBPOConfig, mbpo_preset, MBPO),
     "pets": AgentKind(PETSConfig, pets_preset, PETS),
     "sac": AgentKind(SACConfig, lambda task: SACConfig(), SAC),
@@ -53,6 +59,32 @@ def agent_kind(name: str) -> AgentKind:
     return AGENTS[name]
 
 
+def build_agent(name: str, task: Task, env: gym.Env[Any, Any], config: Any, seed: int) -> Agent:
+    """The agent called ``name`` for a task and its environment.
+
+    Raises:
+        UnknownNameError: if there is no such agent; it offers the nearest names.
+        ValueError: if it does not take such an environment, naming the agents that do; or if a
+            setting does not fit the task.
+    """
+    kind = agent_kind(name)
+    try:
+        spec = kind.spec(env)
+    except ValueError as error:
+        able = ", ".join(other for other in AGENTS if _takes(AGENTS[other], env))
+        raise ValueError(f"{error}; agents that take {task.name}: {able or 'none'}") from error
+    return kind.build(task, spec, config, seed)
+
+
+def _takes(kind: AgentKind, env: gym.Env[Any, Any]) -> bool:
+    """Whether an environment is for agents of this kind."""
+    try:
+        kind.spec(env)
+    except ValueError:
+        return False
+    return True
+
+
 __all__ = [
     "AGENTS",
     "DHMBPO",
@@ -62,9 +94,12 @@ __all__ = [
     "Agent",
     "AgentKind",
     "DHMBPOConfig",
+    "DynaQ",
+    "DynaQConfig",
     "MBPOConfig",
     "Metrics",
     "PETSConfig",
     "SACConfig",
     "agent_kind",
+    "build_agent",
 ]

@@ -12,8 +12,8 @@ from typing import Any
 
 from rich.console import Console
 
-from mpc_robot.agents import agent_kind
-from mpc_robot.envs import env_spec, get_task, make_env
+from mpc_robot.agents import agent_kind, build_agent
+from mpc_robot.envs import get_task, make_env
 from mpc_robot.errors import CheckpointError
 from mpc_robot.training.config import from_json, to_json
 from mpc_robot.training.display import Display
@@ -35,7 +35,8 @@ def start_run(
     Raises:
         UnknownNameError: if there is no such task or agent.
         RunExistsError: if ``path`` already holds a run; nothing in it was touched.
-        ValueError: if the task has no time limit, or a setting of the agent does not fit it.
+        ValueError: if the task has no time limit, is not for this agent (naming those that it is
+            for), or does not fit a setting of the agent.
     """
     folder = RunFolder(path)
     folder.check_free()
@@ -116,6 +117,5 @@ def _trainer(
     task = get_task(config.task)
     with closing(make_env(task)) as env:
         check_episodes_end(task, env)
-        spec = env_spec(env)
-    agent = agent_kind(config.agent).build(task, spec, agent_config, config.seed)
+        agent = build_agent(config.agent, task, env, agent_config, config.seed)
     return Trainer(folder, task, agent, config, Display(console, config.steps))

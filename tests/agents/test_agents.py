@@ -1,0 +1,63 @@
+"""The agents by name: which environments each of them takes, and what is said of others."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from mpc_robot.agents import AGENTS, Agent, agent_kind, build_agent
+from mpc_robot.envs import get_task, make_env
+from mpc_robot.errors import UnknownNameError
+
+MAZE = "mpc_robot/DynaMaze-v0"
+CONTINUOUS = "dhmbpo, mbpo, pets, sac"
+
+
+class Steered(gym.Env[np.ndarray, np.int64]):
+    """Continuous observations, and actions that are numbers, as in many a game."""
+
+    metadata = {"render_fps": 10, "render_modes": []}  # noqa: RUF012 - Gymnasium's own way
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,))
+    action_space = gym.spaces.Discrete(3)
+
+
+@pytest.fixture(autouse=True)
+def steered(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = gym.envs.registration.EnvSpec("Steered-v0", Steered, max_episode_steps=5)
+    monkeypatch.setitem(gym.registry, "Steered-v0", spec)
+
+
+def build(agent: str, name: str) -> Agent:
+    task = get_task(name)
+    with closing(make_env(task)) as env:
+        config: Any = agent_kind(agent).preset(task.name)
+        return build_agent(agent, task, env, config, 0)
+
+
+@pytest.mark.parametrize("agent", CONTINUOUS.split(", "))
+def test_discrete_actions_are_refused_by_whom_and_taken_by_whom(agent: str) -> None:
+    with pytest.raises(ValueError, match=rf"space: expected .* got .*; .* {MAZE}: dyna-q$"):
+        build(agent, MAZE)
+    with pytest.raises(ValueError, match=r"got Discrete\(3\); agents that take Steered-v0: none$"):
+        build(agent, "Steered-v0")
+
+
+def test_tables_are_not_for_continuous_tasks() -> None:
+    with pytest.raises(ValueError, match=rf"expected a Discrete one, .*Hopper-v5: {CONTINUOUS}$"):
+        build("dyna-q", "Hopper-v5")
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_each_takes_what_it_says_it_does(agent: str) -> None:
+    built = build(agent, MAZE if agent == "dyna-q" else "InvertedPendulum-v5")
+    assert isinstance(agent_kind(agent).preset("InvertedPendulum-v5"), AGENTS[agent].config_class)
+    assert built.update() == {} or agent == "dyna-q"
+
+
+def test_an_unknown_agent_is_told_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown agent 'mbop'; nearest: .*mbpo"):
+        build_agent("mbop", get_task(MAZE), make_env(get_task(MAZE)), None, 0)
