@@ -153,8 +153,8 @@ def test_a_soft_value_is_the_least_target_less_the_weighted_log_probability() ->
     assert not torch.allclose(each, ours.values(observation, action))
 
 
-def test_only_what_a_model_may_see_is_seen() -> None:
-    ours = networks(dataclasses.replace(TASK, model_inputs=(0, 2)))
+def test_only_what_a_policy_may_see_is_seen() -> None:
+    ours = networks(dataclasses.replace(TASK, policy_inputs=(0, 2)))
     observation, action = some_rows()
     other = observation.clone()
     other[:, 1] += 100.0

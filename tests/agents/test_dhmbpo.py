@@ -41,6 +41,7 @@ SMALL = DHMBPOConfig(
     rollouts=32,
     warmup_steps=80,
     fit_every=40,
+    fit_growth=1e9,
 )
 
 
@@ -195,6 +196,17 @@ def test_updates_make_up_for_the_warm_up() -> None:
     assert taken == {"critic": 26, "policy": 26, "temperature": 26}
 
 
+def test_the_model_is_fitted_the_sooner_the_fewer_steps_there_are() -> None:
+    """First after the warm-up, then each quarter more, and at last every seven."""
+    fit = FitConfig(max_steps=1)
+    agent = agent_of(warmup_steps=8, fit_every=7, fit_growth=0.25, fit=fit, batch_size=4)
+    fitted = []
+    for step in range(1, 55):
+        agent.observe(Experience(np.ones(2) * step, np.zeros(1), 0.0, np.ones(2), False, False))
+        fitted += [step] if "model/steps" in agent.update() else []
+    assert fitted == [8, 10, 13, 17, 22, 28, 35, 42, 49]
+
+
 def test_the_newest_imagined_states_are_kept() -> None:
     agent = agent_of(rollouts_kept=3, rollouts=4, distribution_horizon=2)
     agent.observe(Experience(np.ones(2), np.zeros(1), 0.0, np.ones(2), False, False))
@@ -237,6 +249,7 @@ def test_presets_differ_by_their_warm_up_alone() -> None:
     ("field", "value"),
     [
         ("discount", 1.0),
+        ("fit_growth", 0.0),
         ("reward_quantile", 0.5),
         ("reward_quantile", -0.1),
         ("warmup_steps", 1),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mpc_robot.agents.actor_critic import ActorCritic, ActorCriticConfig
-from mpc_robot.agents.imagination import Imagined, imagine
+from mpc_robot.agents.imagination import Imagined, imagine, without_reward
 from mpc_robot.dynamics.base import Transition
 from mpc_robot.envs.base import EnvSpec, Task
 
@@ -83,3 +83,18 @@ def test_the_seed_decides() -> None:
     other = imagine(Counter(), networks(), STARTS, 4, generator(2))  # type: ignore[arg-type]
     assert torch.equal(first.action, again.action)
     assert not torch.equal(first.action, other.action)
+
+
+def test_a_reward_is_learned_from_all_that_a_policy_may_see() -> None:
+    """Also from goals, which no robot's motion depends on."""
+    task = Task(
+        "task",
+        "task",
+        reward=lambda obs, action, next_obs: next_obs[..., 0],
+        terminated=lambda next_obs: next_obs[..., 0] > 1,
+        model_inputs=(0, 1),
+        policy_inputs=(0, 1, 3),
+    )
+    found = without_reward(task)
+    assert found.reward is None and found.model_inputs == (0, 1, 3)
+    assert found.terminated is task.terminated

@@ -56,6 +56,7 @@ TINY: dict[str, Any] = {
         rollouts_kept=2,
         warmup_steps=WARMUP,
         fit_every=20,
+        fit_growth=1e9,
     ),
 }
 every_agent = pytest.mark.parametrize("name", TINY)
