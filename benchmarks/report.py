@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import tyro
+from benchmarks import dyna_q, learning_curves
 from benchmarks.common import RESULTS, ROOT
 from benchmarks.pets import STUDIES, Study
 from matplotlib.axes import Axes
@@ -25,7 +26,10 @@ from PIL import Image
 
 Result = dict[str, Any]
 DIGEST = "Results-SHA256"
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{page}.md" for page in ("control_loop", "ros2")))
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{page}.md" for page in ("control_loop", "learning", "ros2")),
+)
 PLOTS = ROOT / "docs" / "results"
 
 
@@ -35,6 +39,12 @@ def load(benchmark: str) -> list[Result]:
 
 
 # PETS ---------------------------------------------------------------------------------------------
+
+
+def pets_results(task: str) -> list[Result]:
+    """What PETS did on a task, by seed."""
+    runs = load("sample_efficiency")
+    return [run for run in runs if run["task"] == task and run["agent"] == "pets"]
 
 
 def goal(study: Study, result: Result) -> float:
@@ -56,7 +66,7 @@ def pets_table() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for task, study in STUDIES.items():
-        results = [result for result in load("sample_efficiency") if result["task"] == task]
+        results = pets_results(task)
         if results:
             rows.append(_pets_row(task, study, results))
     return "\n".join(rows)
@@ -89,7 +99,7 @@ def pets_plot() -> Figure:
     figure = Figure(figsize=(13, 6.4), layout="constrained")
     axes = figure.subplots(2, 3).flat
     for panel, (task, study) in zip(axes, STUDIES.items(), strict=False):
-        _plot_task(panel, task, study, [r for r in load("sample_efficiency") if r["task"] == task])
+        _plot_task(panel, task, study, pets_results(task))
     legend = axes[len(STUDIES)]
     legend.axis("off")
     handles, labels = axes[0].get_legend_handles_labels()
@@ -277,6 +287,26 @@ def _rows(benchmark: str, name: str) -> list[Result]:
     return json.loads(path.read_text())["rows"] if path.exists() else []
 
 
+# Learning -----------------------------------------------------------------------------------------
+
+
+def learning(table: Callable[[Sequence[Result]], str]) -> str:
+    """A table of all learning runs."""
+    return table(load("sample_efficiency"))
+
+
+def learning_plot() -> Figure:
+    """Learning curves of all runs."""
+    return learning_curves.plot(load("sample_efficiency"))
+
+
+def dyna_q_table() -> str:
+    """Tabular Dyna beside the book."""
+    head = ["| case | metric | value | beside | ratio |", "|---|---|---|---|---|"]
+    rows = [_planning_row(row) for result in load("dyna_q") for row in result["rows"]]
+    return "\n".join([*head, *rows])
+
+
 # All of it ----------------------------------------------------------------------------------------
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -291,10 +321,17 @@ TABLES: dict[str, Callable[[], str]] = {
     "faults": partial(cases_table, "faults", FAULTS),
     "ros2": partial(cases_table, "ros2_echo", ECHO),
     "ros2_period": partial(cases_table, "ros2_period", PERIOD, but=("bare",)),
+    "sample_efficiency": partial(learning, learning_curves.returns_table),
+    "steps_to_threshold": partial(learning, learning_curves.steps_table),
+    "training_cost": partial(learning, learning_curves.cost_table),
+    "training": partial(rows_table, "training", "training", "beside"),
+    "dyna_q": dyna_q_table,
     "caution": partial(rows_table, "caution", "caution", "without"),
 }
 FIGURES: dict[str, tuple[str, Callable[[], Figure]]] = {
-    "pets.png": ("sample_efficiency", pets_plot)
+    "pets.png": ("sample_efficiency", pets_plot),
+    "sample_efficiency.png": ("sample_efficiency", learning_plot),
+    "dyna_q.png": ("dyna_q", dyna_q.plot),
 }
 
 

@@ -11,7 +11,7 @@ import gymnasium as gym
 from mpc_robot.agents.base import Agent, Metrics
 from mpc_robot.agents.dhmbpo import DHMBPO, DHMBPOConfig
 from mpc_robot.agents.dhmbpo_presets import dhmbpo_preset
-from mpc_robot.agents.dyna_q import DynaQ, DynaQConfig
+from mpc_robot.agents.dyna_q import DYNA_Q_PLUS, SWEEPING, DynaQ, DynaQConfig
 from mpc_robot.agents.mbpo import MBPO, MBPOConfig
 from mpc_robot.agents.mbpo_presets import mbpo_preset
 from mpc_robot.agents.pets import PETS, PETSConfig
@@ -41,8 +41,10 @@ class AgentKind:
 AGENTS = {
     "dhmbpo": AgentKind(DHMBPOConfig, dhmbpo_preset, DHMBPO),
     "dyna-q": AgentKind(DynaQConfig, lambda task: DynaQConfig(), DynaQ, table_spec),
+    "dyna-q-plus": AgentKind(DynaQConfig, lambda task: DYNA_Q_PLUS, DynaQ, table_spec),
     "mbpo": AgentKind(MBPOConfig, mbpo_preset, MBPO),
     "pets": AgentKind(PETSConfig, pets_preset, PETS),
+    "prioritized-sweeping": AgentKind(DynaQConfig, lambda task: SWEEPING, DynaQ, table_spec),
     "sac": AgentKind(SACConfig, lambda task: SACConfig(), SAC),
 }
 """Name on the command line -> how to make it."""
