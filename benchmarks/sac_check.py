@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 import tyro
 from benchmarks.baseline_settings import SACSettings
 from benchmarks.common import RESULTS, ROOT, Row, about, write_result
@@ -75,6 +76,12 @@ def learn(config: TrainConfig, path: Path) -> Result:
     return {**learning_result(folder), "benchmark": "sac_check"}
 
 
+def learn_alone(config: TrainConfig, path: Path) -> Result:
+    """The same in a process of its own, on one thread."""
+    torch.set_num_threads(1)
+    return learn(config, path)
+
+
 def _learn_theirs(config: TrainConfig, folder: RunFolder) -> None:
     """Stable-Baselines3's SAC; it draws from the global generators."""
     from benchmarks.baselines import Evaluations, make_model  # noqa: PLC0415 - needs an extra
@@ -124,7 +131,7 @@ def run(
         if not (results / f"{case_name(config)}.json").exists()
     ]
     failed = False
-    for config, outcome in in_processes(wanted, processes, learn):
+    for (config, _), outcome in in_processes(learn_alone, wanted, processes):
         name = case_name(config)
         if isinstance(outcome, Exception):
             failed = True
