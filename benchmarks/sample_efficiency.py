@@ -61,12 +61,12 @@ class Study:
 
 
 STUDIES = {
-    "InvertedPendulum-v5": Study((Goal(950.0, 2_000),), 5_000, 250),
-    "InvertedDoublePendulum-v5": Study((Goal(9_000.0, 8_000),), 10_000, 500),
-    "Reacher-v5": Study((Goal(-5.0, 5_000),), 10_000, 500),
-    "Hopper-v5": Study((Goal(2_000.0, 20_000), Goal(3_000.0, 30_000)), 40_000, 1_000),
+    "InvertedPendulum-v5": Study((Goal(950.0, 2_000),), 2_000, 250),
+    "InvertedDoublePendulum-v5": Study((Goal(9_000.0, 8_000),), 8_000, 500),
+    "Reacher-v5": Study((Goal(-5.0, 5_000),), 5_000, 500),
+    "Hopper-v5": Study((Goal(2_000.0, 20_000), Goal(3_000.0, 30_000)), 30_000, 1_000),
     "HalfCheetah-v5": Study((Goal(4_000.0, 10_000), Goal(8_000.0, 50_000)), 50_000, 1_000),
-    "Walker2d-v5": Study((Goal(3_000.0, 40_000),), 50_000, 1_000),
+    "Walker2d-v5": Study((Goal(3_000.0, 40_000),), 40_000, 1_000),
 }
 LEARNERS = (*AGENTS, *BASELINES)
 
