@@ -126,6 +126,23 @@ def test_eval_repeats_itself(run: Path, said: Callable[[], dict[str, Any]]) -> N
     assert len(outcomes[0]["returns"]) == 3 and outcomes[0]["env_step"] == 400
 
 
+def test_eval_plans_around_a_policy(tmp_path: Path, said: Callable[[], dict[str, Any]]) -> None:
+    words = ["train", "--agent", "dhmbpo", "--task", "Pendulum-v1", "--steps", "200"]
+    words += ["--eval-every", "200", "--eval-episodes", "1", "--out", str(tmp_path / "policy")]
+    assert main(words) == GOOD
+    outcomes = []
+    for how in ([], ["--plan"]):
+        assert main(["eval", str(tmp_path / "policy"), "--episodes", "1", "--json", *how]) == GOOD
+        outcomes.append(said())
+    assert [outcome["plan"] for outcome in outcomes] == [False, True]
+    assert outcomes[0]["returns"] != outcomes[1]["returns"]
+
+
+def test_eval_plans_around_nothing_else(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", str(run), "--plan"]) == FAILED
+    assert "plan: expected a run of the agent dhmbpo, got fake" in capsys.readouterr().err
+
+
 def test_words_for_people_and_for_programs_do_not_mix(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
