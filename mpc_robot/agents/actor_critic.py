@@ -33,7 +33,8 @@ class ActorCriticConfig:
         subset: critics drawn at random, the least of which is the target [2] (REDQ,
             arXiv:2101.05982: 2 of 10).
         activation: between layers [relu].
-        layer_norm: normalise the critics' hidden layers [no] (DroQ, arXiv:2110.02034: yes).
+        layer_norm: normalise what the critics' hidden layers give [no] (DroQ, arXiv:2110.02034:
+            yes, but before the activation).
         dropout: share of the critics' hidden values that training drops [0] (DroQ: 0.01).
         learning_rate: of Adam, for policy, critics and temperature [3e-4].
         tau: share by which the target critics follow at each update [0.005].

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mpc_robot.errors import require
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -101,7 +103,8 @@ class ReplayBuffer:
         return Experience(**{name: self._data[name][order] for name in self._COLUMNS})
 
     def sample(self, num: int, rng: torch.Generator) -> Batch:
-        """``num`` steps drawn with replacement."""
+        """``num`` steps drawn with replacement; raises ValueError if there are none."""
+        require(self._size > 0, "replay", "at least one step to draw from", self._size)
         drawn = torch.randint(self._size, (num,), generator=rng).numpy()
         rows = (self._start + drawn) % self._allocated
 
