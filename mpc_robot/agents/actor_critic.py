@@ -160,8 +160,9 @@ class ActorCritic(nn.Module):
         """A step of the critics down ``loss``, followed by their targets."""
         stepped = self._descend("critic", self.critic, loss)
         with torch.no_grad():
-            followers, leaders = tuple(self.target.parameters()), tuple(self.critic.parameters())
-            torch._foreach_lerp_(followers, leaders, self.config.tau)
+            pairs = zip(self.target.parameters(), self.critic.parameters(), strict=True)
+            for follower, leader in pairs:
+                follower.lerp_(leader, self.config.tau)
         return stepped
 
     def learn_policy(self, loss: Tensor) -> bool:

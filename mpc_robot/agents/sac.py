@@ -129,11 +129,15 @@ class SAC:
         """Learn from replayed steps once warm-up has ended."""
         if self.steps < self.config.warmup_steps:
             return {}
-        metrics: Metrics = {}
-        for _ in range(self.config.updates_per_step):
-            batch = self.replay.sample(self.config.batch_size, self.rng)
-            metrics = update_critics(self.networks, batch, self.config.discount, self.rng)
+        for _ in range(self.config.updates_per_step - 1):
+            self._learn_values()
+        metrics, batch = self._learn_values()
         return metrics | update_policy(self.networks, batch.observation, self.rng)
+
+    def _learn_values(self) -> tuple[Metrics, Batch]:
+        """One step of the critics, and the batch that it was on."""
+        batch = self.replay.sample(self.config.batch_size, self.rng)
+        return update_critics(self.networks, batch, self.config.discount, self.rng), batch
 
     def controller(self) -> PolicyController:
         """The policy as it is now and will become, without exploration."""
