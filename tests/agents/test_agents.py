@@ -15,6 +15,7 @@ from mpc_robot.errors import UnknownNameError
 
 MAZE = "mpc_robot/DynaMaze-v0"
 CONTINUOUS = "dhmbpo, mbpo, pets, sac"
+TABULAR = "dyna-q, dyna-q-plus, prioritized-sweeping"
 
 
 class Steered(gym.Env[np.ndarray, np.int64]):
@@ -40,7 +41,7 @@ def build(agent: str, name: str) -> Agent:
 
 @pytest.mark.parametrize("agent", CONTINUOUS.split(", "))
 def test_discrete_actions_are_refused_by_whom_and_taken_by_whom(agent: str) -> None:
-    with pytest.raises(ValueError, match=rf"space: expected .* got .*; .* {MAZE}: dyna-q$"):
+    with pytest.raises(ValueError, match=rf"space: expected .* got .*; .* {MAZE}: {TABULAR}$"):
         build(agent, MAZE)
     with pytest.raises(ValueError, match=r"got Discrete\(3\); agents that take Steered-v0: none$"):
         build(agent, "Steered-v0")
@@ -53,9 +54,10 @@ def test_tables_are_not_for_continuous_tasks() -> None:
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_each_takes_what_it_says_it_does(agent: str) -> None:
-    built = build(agent, MAZE if agent == "dyna-q" else "InvertedPendulum-v5")
+    tabular = agent in TABULAR.split(", ")
+    built = build(agent, MAZE if tabular else "InvertedPendulum-v5")
     assert isinstance(agent_kind(agent).preset("InvertedPendulum-v5"), AGENTS[agent].config_class)
-    assert built.update() == {} or agent == "dyna-q"
+    assert built.update() == {}
 
 
 def test_an_unknown_agent_is_told_the_nearest() -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
@@ -111,6 +111,16 @@ def wait_for(folder: Path, pattern: str, count: int) -> list[str]:
     return found
 
 
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Ray takes signals over for good; give them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
 def test_a_cluster_that_loses_a_node_still_brings_every_result(tmp_path: Path) -> None:
     from ray.cluster_utils import Cluster  # runs that are spawned need not import it
 

@@ -64,7 +64,8 @@ def test_work_that_ends_or_fails_is_begun_anew(capfd: pytest.CaptureFixture[str]
 def test_it_goes_with_its_parent(how: signal.Signals) -> None:
     box = Mailbox(1)
     if (parent := os.fork()) == 0:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         kept = KeptProcess(sleep_for_good, pause=0.0)
         until(lambda: kept.pid > 0)
         box.put(kept.pid)
