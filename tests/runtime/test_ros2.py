@@ -188,8 +188,8 @@ def rests(observer: Observer) -> None:
     """The robot is in its safe state from two watchdog periods on."""
     began = time.monotonic()
     time.sleep(4 * WATCHDOG)
-    quiet = observer.efforts(began + 2 * WATCHDOG)
-    assert len(quiet) > 5 and (quiet == 0.0).all()
+    until(lambda: len(observer.efforts(began + 2 * WATCHDOG)) > 5)  # busy machines tell late
+    assert (observer.efforts(began + 2 * WATCHDOG) == 0.0).all()
 
 
 def test_whoever_is_stopped_or_killed_the_other_is_safe_and_goes_on_afterwards(
@@ -216,8 +216,9 @@ def test_whoever_is_stopped_or_killed_the_other_is_safe_and_goes_on_afterwards(
     plant.kill()
     killed = time.monotonic()
     time.sleep(4 * WATCHDOG)
-    quiet = np.array([command for at, command in observer.commands if at > killed + 2 * WATCHDOG])
-    assert len(quiet) > 5 and (quiet == 0.0).all()
+    until(lambda: observer.commands[-1][0] > killed + 3 * WATCHDOG)
+    late = [command for at, command in observer.commands if at > killed + 2 * WATCHDOG]
+    assert (np.array(late) == 0.0).all()
     robot(ros_python, start)
     until(followed(observer))
     events = outcome(controller)["events"]
