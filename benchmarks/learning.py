@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from benchmarks.baseline_settings import BASELINES
-from benchmarks.common import RESULTS, about
+from benchmarks.common import RESULTS, about, write_result
 from rich.console import Console
 
 from mpc_robot.agents import agent_kind
@@ -22,6 +23,10 @@ from mpc_robot.training.runs import SILENT, open_run, start_run
 from mpc_robot.training.trainer import TrainConfig
 
 Result = dict[str, Any]
+Run = tuple[TrainConfig, Path]
+"""What to learn, and the folder to learn it in."""
+Spread = Callable[[Sequence[Run]], Iterable[tuple[Run, Any]]]
+"""Learns all runs somewhere: each with its result or with the error that it ended in."""
 
 
 def case_name(config: TrainConfig) -> str:
@@ -58,6 +63,30 @@ def learn_alone(config: TrainConfig, path: Path) -> Result:
     """Learn in a process of its own: on one thread, since every core has a run."""
     torch.set_num_threads(1)
     return learn_one(config, path)
+
+
+def learn_missing(cases: Sequence[TrainConfig], runs: Path, results: Path, spread: Spread) -> None:
+    """Learn the cases that have no result yet, and write each result as it comes.
+
+    Raises:
+        SystemExit: after all the others, if a run failed.
+    """
+    wanted = [
+        (config, runs.absolute() / case_name(config))
+        for config in cases
+        if not (results / f"{case_name(config)}.json").exists()
+    ]
+    failed = False
+    for (config, _), outcome in spread(wanted):
+        name = case_name(config)
+        if isinstance(outcome, Exception):
+            failed = True
+            print(f"{name} failed: {outcome!r}", file=sys.stderr, flush=True)
+        else:
+            write_result(results / f"{name}.json", outcome)
+            print(f"{name}: {outcome['return_mean'][-1]:.5g}", flush=True)
+    if failed:
+        sys.exit(1)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ deviation is kept within bounds (theirs is cut to [-20, 2], ours squashed into [
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -24,7 +23,7 @@ import torch
 import tyro
 from benchmarks.baseline_settings import SACSettings
 from benchmarks.common import RESULTS, ROOT, Row, about, write_result
-from benchmarks.learning import Result, case_name, evaluated_to, learning_result
+from benchmarks.learning import Result, evaluated_to, learn_missing, learning_result
 from benchmarks.workers import in_processes
 
 from mpc_robot.agents.actor_critic import ActorCriticConfig
@@ -125,22 +124,8 @@ def run(
         for task in tasks
         for agent in (OURS, THEIRS)
     ]
-    wanted = [
-        (config, runs.absolute() / case_name(config))
-        for config in cases
-        if not (results / f"{case_name(config)}.json").exists()
-    ]
-    failed = False
-    for (config, _), outcome in in_processes(learn_alone, wanted, processes):
-        name = case_name(config)
-        if isinstance(outcome, Exception):
-            failed = True
-            print(f"{name} failed: {outcome!r}", file=sys.stderr, flush=True)
-        else:
-            write_result(results / f"{name}.json", outcome)
-            print(f"{name}: {outcome['return_mean'][-1]:.5g}", flush=True)
-    if failed:
-        sys.exit(1)
+    spread = partial(in_processes, learn_alone, processes=processes)
+    learn_missing(cases, runs, results, spread)
 
 
 def compare(results: Path = FOLDER) -> None:

@@ -10,14 +10,22 @@ the policy as it is plays ten episodes without noise in an environment of its ow
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import tyro
 from benchmarks.baseline_settings import BASELINES, baseline_settings
-from benchmarks.common import RESULTS, ROOT, write_result
-from benchmarks.learning import case_name, evaluations, learn_alone, oracle_return
+from benchmarks.common import RESULTS, ROOT
+from benchmarks.learning import (
+    Run,
+    case_name,
+    evaluations,
+    learn_alone,
+    learn_missing,
+    oracle_return,
+)
 from benchmarks.workers import in_processes, on_ray
 
 from mpc_robot.agents import AGENTS
@@ -121,26 +129,14 @@ def run(
     cases = [case(agent, task, seed) for seed in seeds for task in tasks for agent in agents]
     if steps is not None:
         cases = [replace(config, steps=steps) for config in cases]
-    wanted = [
-        (config, runs.absolute() / case_name(config))
-        for config in cases
-        if not (results / f"{case_name(config)}.json").exists()
-    ]
-    failed = False
-    if ray is None:
-        outcomes = in_processes(learn_alone, wanted, processes)
-    else:
-        outcomes = on_ray(learn_alone, wanted, ray)
-    for (config, _), outcome in outcomes:
-        name = case_name(config)
-        if isinstance(outcome, Exception):
-            failed = True
-            print(f"{name} failed: {outcome!r}", file=sys.stderr, flush=True)
-        else:
-            write_result(results / f"{name}.json", outcome)
-            print(f"{name}: {outcome['return_mean'][-1]:.5g}", flush=True)
-    if failed:
-        sys.exit(1)
+
+    def spread(wanted: Sequence[Run]) -> Iterable[tuple[Run, Any]]:
+        """Learn them here, or on the cluster."""
+        if ray is None:
+            return in_processes(learn_alone, wanted, processes)
+        return on_ray(learn_alone, wanted, ray)
+
+    learn_missing(cases, runs, results, spread)
 
 
 def status(runs: Path = ROOT / "runs" / "sample_efficiency") -> None:

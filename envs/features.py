@@ -173,6 +173,7 @@ def velocity_of(name: str) -> Feature:
         root = model.body_rootid[body]
 
         def read(fields: Fields) -> Observation:
+            """Its velocity, m/s, in the world's axes."""
             twist = fields["cvel"][..., body, :]  # rotation and motion of the tree's mass centre
             arm = fields[place][..., at, :] - fields["subtree_com"][..., root, :]
             return np.asarray(twist[..., 3:] + np.cross(twist[..., :3], arm))

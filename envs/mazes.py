@@ -174,6 +174,7 @@ def following(grid: npt.NDArray[np.str_]) -> list[list[int]]:
     rows, columns = grid.shape
 
     def move(cell: int, down: int, right: int) -> int:
+        """The cell next to it, or itself where a wall or the edge is in the way."""
         row, column = cell // columns + down, cell % columns + right
         inside = 0 <= row < rows and 0 <= column < columns
         return row * columns + column if inside and grid[row, column] != WALL else cell

@@ -362,6 +362,7 @@ def _joints(feature: Feature, names: tuple[str, ...]) -> Term:
     of: Literal["q", "v"] = "q" if feature is QPOS else "v"
 
     def value(moment: Moment) -> Any:
+        """The joints' own entries."""
         entries = features.joint_addresses(moment.layout.scene.model, names, of)
         return moment.reached(feature)[..., entries]
 

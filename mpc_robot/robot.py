@@ -265,6 +265,7 @@ def _environment(
     view = camera or next(iter(names_of(model, CAMERA)), None)
 
     def make(**kwargs: Any) -> MjcfEnv:
+        """A new environment of this robot."""
         return MjcfEnv(
             model,
             observe=layout.observe,
@@ -287,6 +288,7 @@ def _start(model: mujoco.MjModel, start: str | StartFn | None, noise: float) -> 
     joints = joint_addresses(model, (), "q")
 
     def begin(data: mujoco.MjData, rng: np.random.Generator) -> None:
+        """Put the robot where an episode begins."""
         if keyframe is not None:
             mujoco.mj_resetDataKeyframe(model, data, keyframe)
         elif callable(start):

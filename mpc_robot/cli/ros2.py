@@ -214,6 +214,7 @@ def until_told(seconds: float | None = None) -> Iterator[Callable[[], bool]]:
     deadline = math.inf if seconds is None else time.monotonic() + seconds
 
     def come(signum: int, frame: FrameType | None) -> None:
+        """Note that a signal came."""
         nonlocal came
         came = True
 

@@ -113,6 +113,7 @@ def draw_variants(model: mujoco.MjModel, config: Randomization | None) -> Varian
     randomised[0] = not config.nominal
 
     def factors(within: Range, size: int) -> Floats:
+        """Log-uniform factors ``[num, size]``; ones for what is not randomised."""
         drawn = np.exp(rng.uniform(math.log(within[0]), math.log(within[1]), (num, size)))
         return np.where(randomised[:, None], drawn, 1.0)
 

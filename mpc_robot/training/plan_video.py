@@ -270,6 +270,7 @@ def film_plans(
     tracer, camera = Tracer(env, trace), Camera(env)
 
     def shoot() -> Picture:
+        """The scene with what the controller considers."""
         plan = controller.plan
         if plan is None:
             raise ValueError(f"plan_video: expected a controller that plans, got {controller!r}")
