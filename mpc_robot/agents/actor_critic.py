@@ -20,6 +20,8 @@ from mpc_robot.nn.features import Features
 from mpc_robot.nn.policy import SquashedGaussian
 
 ACTIVATIONS = {"relu": functional.relu, "silu": functional.silu}
+LEAST_SPREAD = 1e-2
+"""Of targets, in units of reward: lest values that are all alike be told apart by noise."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ class ActorCritic(nn.Module):
         log_temperature: log weight of the entropy.
     """
 
+    batches: Tensor
+    target_moments: Tensor
+
     def __init__(
         self, task: Task, spec: EnvSpec, config: ActorCriticConfig, rng: torch.Generator
     ) -> None:
@@ -104,6 +109,8 @@ class ActorCritic(nn.Module):
             dropout=config.dropout,
         )
         self.target = deepcopy(self.critic).requires_grad_(False)
+        self.register_buffer("batches", torch.tensor(0))
+        self.register_buffer("target_moments", torch.zeros(2, dtype=torch.float64))
         self.log_temperature = nn.Parameter(torch.tensor(log(config.temperature)))
         self.entropy_aim = config.target_entropy * spec.action_dim
         rate = config.learning_rate
@@ -155,6 +162,22 @@ class ActorCritic(nn.Module):
     def temperature(self) -> Tensor:
         """Weight of the entropy, as a constant."""
         return self.log_temperature.detach().exp()
+
+    def follow_scale(self, targets: Tensor) -> None:
+        """Let critics say values in units of the mean and spread of targets, any shape.
+
+        So what they learn is of the order of 1 however great rewards are (Pop-Art,
+        arXiv:1602.07714); moments are those of the last ``1 / tau`` batches.
+        """
+        moments = torch.stack([targets.mean(), (targets**2).mean()]).double()
+        if moments.isfinite().all():
+            self.batches.add_(1)
+            rate = max(self.config.tau, 1.0 / self.batches.item())
+            self.target_moments.lerp_(moments, rate)
+            mean, square = self.target_moments
+            spread = (square - mean**2).clamp(min=LEAST_SPREAD**2).sqrt()
+            for critics in (self.critic, self.target):
+                critics.rescale(mean, spread)
 
     def learn_values(self, loss: Tensor) -> bool:
         """A step of the critics down ``loss``, followed by their targets."""

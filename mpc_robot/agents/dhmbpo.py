@@ -10,8 +10,8 @@ closed by critics (SAC-SVG, arXiv:2008.12775), and the critics learn from their 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -19,18 +19,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mpc_robot.agents.actor_critic import ActorCritic, ActorCriticConfig
+from mpc_robot.agents.actor_critic import ActorCriticConfig
 from mpc_robot.agents.base import Metrics
 from mpc_robot.agents.guided_planning import GuidedPlanningConfig, guided_planner
 from mpc_robot.agents.imagination import Imagined, imagine, without_reward
-from mpc_robot.agents.sac import uniform_action
+from mpc_robot.agents.off_policy import OffPolicyAgent
 from mpc_robot.controllers.mpc import MPC
-from mpc_robot.controllers.policy import PolicyController
-from mpc_robot.data.replay import Experience, ReplayBuffer
 from mpc_robot.dynamics.ensemble import EnsembleConfig, ProbabilisticEnsemble
 from mpc_robot.dynamics.ensemble_fit import FitConfig, fit
 from mpc_robot.envs.base import EnvSpec, Task
-from mpc_robot.errors import CheckpointError, ModelDivergedError, require
+from mpc_robot.errors import ModelDivergedError, require
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,6 @@ class DHMBPOConfig:
         fit_every: env steps between fits of the model, at most.
         fit_growth: share by which the data have grown that asks for a fit sooner, while they are
             few.
-        reward_quantile: share of imagined rewards, to either side, that does not count for the
-            bounds of values [0.01].
     """
 
     actor_critic: ActorCriticConfig = field(
@@ -69,6 +65,7 @@ class DHMBPOConfig:
             members=8,
             elites=8,
             hidden=256,
+            layer_norm=True,
             variance="homoscedastic",
             propagation="ts1",
             particles=8,
@@ -90,13 +87,10 @@ class DHMBPOConfig:
     warmup_steps: int = 1_000
     fit_every: int = 250
     fit_growth: float = 0.1
-    reward_quantile: float = 0.01
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
         require(0.0 < self.discount < 1.0, "discount", "in (0, 1)", self.discount)
-        share = 0.0 <= self.reward_quantile < 0.5
-        require(share, "reward_quantile", "a share in [0, 0.5)", self.reward_quantile)
         require(self.fit_growth > 0.0, "fit_growth", "positive", self.fit_growth)
         require(self.warmup_steps >= 2, "warmup_steps", "at least 2", self.warmup_steps)
         for name in (
@@ -140,32 +134,28 @@ def critic_loss(values: Tensor, target: Tensor, alive: Tensor) -> Tensor:
     return 0.5 * errors.sum() / alive.sum().clamp(min=1.0)
 
 
-class DHMBPO:
+def value_range(rewards: npt.NDArray[np.float64], discount: float) -> tuple[float, float]:
+    """What an endless episode of the least, and of the greatest, of ``rewards [n]`` is worth.
+
+    An episode that ends earns nothing more, so 0 is within.
+    """
+    low, high = min(rewards.min(), 0.0), max(rewards.max(), 0.0)
+    return float(low / (1.0 - discount)), float(high / (1.0 - discount))
+
+
+class DHMBPO(OffPolicyAgent):
     """The Agent: a replay of real steps, an ensemble fitted to it, and a policy trained inside."""
 
     def __init__(self, task: Task, spec: EnvSpec, config: DHMBPOConfig, seed: int) -> None:
         """An agent that knows nothing yet."""
-        self.task, self.spec, self.config = task, spec, config
-        self.rng = torch.Generator().manual_seed(seed)
+        super().__init__(task, spec, config.actor_critic, seed, warmup_steps=config.warmup_steps)
+        self.config = config
         imagined = without_reward(task) if config.learn_reward else task
         self.model = ProbabilisticEnsemble(imagined, spec, config.ensemble, self.rng)
         self.model.requires_grad_(False)
-        self.networks = ActorCritic(task, spec, config.actor_critic, self.rng)
-        self.replay = ReplayBuffer(spec.observation_dim, spec.action_dim)
-        self.bounds = ValueBounds(config.discount, config.reward_quantile, config.actor_critic.tau)
-        self.steps = self.updates = self._fitted_at = 0
+        self.updates = self._fitted_at = 0
+        self.bounds = (-inf, inf)
         self._visited: deque[Tensor] = deque(maxlen=config.rollouts_kept)
-
-    def act(self, observation: npt.NDArray[np.float64], explore: bool) -> npt.NDArray[np.float64]:
-        """A random action during warm-up, then the policy's."""
-        if explore and self.steps < self.config.warmup_steps:
-            return uniform_action(self.spec, self.rng)
-        return self.networks.decide(observation, explore, self.rng)
-
-    def observe(self, experience: Experience) -> None:
-        """Remember a real step."""
-        self.replay.add(experience)
-        self.steps += 1
 
     def update(self) -> Metrics:
         """Fit the model where due, then improve policy and critics inside it."""
@@ -181,50 +171,29 @@ class DHMBPO:
             self.updates += 1
         return metrics
 
-    def controller(self) -> PolicyController:
-        """The policy as it is now and will become, without exploration."""
-        return PolicyController(self.networks.mode)
-
     def planner(self, config: GuidedPlanningConfig | None = None) -> MPC:
         """A controller that plans around the policy, in the model that it was trained in."""
         return guided_planner(self.model, self.networks, self.spec, self.config.discount, config)
 
     def state_dict(self) -> dict[str, Any]:
-        """Model, networks, optimizers, replay, imagined states, counters and random state."""
-        return {
+        """Besides what all such agents have, the model, imagined states and counters."""
+        return super().state_dict() | {
             "model": dict(self.model.state_dict()),
-            "networks": dict(self.networks.state_dict()),
-            "optimizers": self.networks.optimizers_state(),
-            "replay": self.replay.state_dict(),
             "visited": {str(i): states for i, states in enumerate(self._visited)},
-            "bounds": self.bounds.state_dict(),
-            "rng": self.rng.get_state(),
-            "steps": self.steps,
             "updates": self.updates,
             "fitted_at": self._fitted_at,
+            "bounds": torch.tensor(self.bounds, dtype=torch.float64),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Become the agent that was saved.
-
-        Raises:
-            CheckpointError: if a part is missing or does not fit this task and config; the agent
-                is of no use then.
-        """
-        try:
-            self.model.load_state_dict(state["model"])
-            self.networks.load_state_dict(state["networks"])
-            self.networks.load_optimizers_state(state["optimizers"])
-            self.replay.load_state_dict(state["replay"])
-            self.bounds.load_state_dict(state["bounds"])
-            self.rng.set_state(state["rng"])
-            self.steps, self.updates = state["steps"], state["updates"]
-            self._fitted_at = state["fitted_at"]
-            visited = state["visited"]
-            self._visited.clear()
-            self._visited.extend(visited[str(i)] for i in range(len(visited)))
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"checkpoint does not hold this agent: {error}") from error
+    def _load(self, state: dict[str, Any]) -> None:
+        super()._load(state)
+        self.model.load_state_dict(state["model"])
+        self.updates, self._fitted_at = state["updates"], state["fitted_at"]
+        low, high = state["bounds"].tolist()
+        self.bounds = (low, high)
+        visited = state["visited"]
+        self._visited.clear()
+        self._visited.extend(visited[str(i)] for i in range(len(visited)))
 
     def _fit_is_due(self) -> bool:
         """Whether there are so many steps, or so many more for what there were, since the last."""
@@ -238,11 +207,13 @@ class DHMBPO:
         self.networks.features.fit(torch.as_tensor(data.observation, dtype=torch.float32))
         self.model.requires_grad_(True)
         try:
-            return fit(self.model, data, self.config.fit, self.rng)
+            metrics = fit(self.model, data, self.config.fit, self.rng)
         except ModelDivergedError:
             return {"model/diverged": 1.0}
         finally:
             self.model.requires_grad_(False)
+        self.bounds = value_range(data.reward, self.config.discount)
+        return metrics
 
     @torch.no_grad()
     def visit(self) -> None:
@@ -258,7 +229,6 @@ class DHMBPO:
         config, visited = self.config, torch.cat(tuple(self._visited))
         start = visited[torch.randint(len(visited), (config.batch_size,), generator=self.rng)]
         path = imagine(self.model, self.networks, start, config.training_horizon, self.rng)
-        self.bounds.follow(path.reward.detach())
         return self._learn_values(path) | self._learn_policy(path)
 
     def _learn_values(self, path: Imagined) -> Metrics:
@@ -266,12 +236,13 @@ class DHMBPO:
         networks, temperature = self.networks, self.networks.temperature
         with torch.no_grad():
             end = networks.target_value(path.observation[-1], path.action[-1], self.rng)
-            last = self.bounds(end) - temperature * path.log_prob[-1]
+            last = end.clamp(*self.bounds) - temperature * path.log_prob[-1]
             targets = expanded_values(path, last, temperature, self.config.discount).flatten()
             drawn = torch.randperm(len(targets), generator=self.rng)
             rows = drawn[: self.config.critic_batch_size]
             seen = path.observation[:-1].flatten(0, 1)[rows]
             done = path.action[:-1].flatten(0, 1)[rows]
+            networks.follow_scale(targets)
         values = networks.values(seen, done, dropping=self.rng)
         loss = critic_loss(values, targets[rows], path.alive[:-1].flatten()[rows])
         networks.learn_values(loss)
@@ -290,37 +261,3 @@ class DHMBPO:
             "policy/entropy": -path.log_prob[0].mean().item(),
             "policy/temperature": temperature.item(),
         }
-
-
-class ValueBounds:
-    """Values can not be beyond what the least and greatest rewards would add up to.
-
-    An episode that ends earns nothing more, so 0 is always within them.
-    """
-
-    def __init__(self, discount: float, quantile: float, rate: float) -> None:
-        """``quantile``: share of rewards left out to either side; ``rate``: how fast to follow."""
-        self._horizon, self._quantile, self._rate = 1.0 / (1.0 - discount), quantile, rate
-        self.rewards: Tensor | None = None
-
-    def follow(self, reward: Tensor) -> None:
-        """Move towards the quantiles of imagined rewards, any shape."""
-        shares = torch.tensor([self._quantile, 1.0 - self._quantile])
-        seen = torch.quantile(reward.flatten(), shares)
-        if seen.isfinite().all():
-            self.rewards = seen if self.rewards is None else self.rewards.lerp(seen, self._rate)
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """Values within the bounds."""
-        if self.rewards is None:
-            return values
-        low, high = (self._horizon * self.rewards).tolist()
-        return values.clamp(min(low, 0.0), max(high, 0.0))
-
-    def state_dict(self) -> dict[str, Any]:
-        """What it has seen."""
-        return {} if self.rewards is None else {"rewards": self.rewards}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with what it had seen."""
-        self.rewards = state.get("rewards")

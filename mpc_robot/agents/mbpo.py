@@ -10,21 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from mpc_robot.agents.actor_critic import ActorCritic, ActorCriticConfig
 from mpc_robot.agents.base import Metrics
 from mpc_robot.agents.imagination import without_reward
-from mpc_robot.agents.sac import uniform_action, update_critics, update_policy
-from mpc_robot.controllers.policy import PolicyController
-from mpc_robot.data.replay import Batch, Experience, ReplayBuffer
+from mpc_robot.agents.off_policy import OffPolicyAgent
+from mpc_robot.agents.sac import update_critics, update_policy
+from mpc_robot.data.replay import Batch
 from mpc_robot.dynamics.ensemble import EnsembleConfig, ProbabilisticEnsemble
 from mpc_robot.dynamics.ensemble_fit import FitConfig, fit
 from mpc_robot.envs.base import EnvSpec, Task
-from mpc_robot.errors import CheckpointError, ModelDivergedError, require
+from mpc_robot.errors import ModelDivergedError, require
 
 
 @dataclass(frozen=True)
@@ -139,30 +137,16 @@ def rows(batch: Batch, chosen: Tensor | slice) -> Batch:
     return Batch(**{name: column[chosen] for name, column in vars(batch).items()})
 
 
-class MBPO:
+class MBPO(OffPolicyAgent):
     """The Agent: real steps, an ensemble fitted to them, what it imagines, and SAC's networks."""
 
     def __init__(self, task: Task, spec: EnvSpec, config: MBPOConfig, seed: int) -> None:
         """An agent that knows nothing yet."""
-        self.task, self.spec, self.config = task, spec, config
-        self.rng = torch.Generator().manual_seed(seed)
+        super().__init__(task, spec, config.actor_critic, seed, warmup_steps=config.warmup_steps)
+        self.config = config
         imagined = without_reward(task) if config.learn_reward else task
         self.model = ProbabilisticEnsemble(imagined, spec, config.ensemble, self.rng)
-        self.networks = ActorCritic(task, spec, config.actor_critic, self.rng)
-        self.replay = ReplayBuffer(spec.observation_dim, spec.action_dim)
         self.imagined = no_steps(spec)
-        self.steps = 0
-
-    def act(self, observation: npt.NDArray[np.float64], explore: bool) -> npt.NDArray[np.float64]:
-        """A random action during warm-up, then the policy's."""
-        if explore and self.steps < self.config.warmup_steps:
-            return uniform_action(self.spec, self.rng)
-        return self.networks.decide(observation, explore, self.rng)
-
-    def observe(self, experience: Experience) -> None:
-        """Remember a real step."""
-        self.replay.add(experience)
-        self.steps += 1
 
     def update(self) -> Metrics:
         """Where due fit the model and branch rollouts off; then learn from them by SAC."""
@@ -178,39 +162,15 @@ class MBPO:
             metrics |= update_policy(self.networks, batch.observation, self.rng)
         return metrics
 
-    def controller(self) -> PolicyController:
-        """The policy as it is now and will become, without exploration."""
-        return PolicyController(self.networks.mode)
-
     def state_dict(self) -> dict[str, Any]:
-        """Model, networks, optimizers, real and imagined steps, counter and random state."""
-        return {
-            "model": dict(self.model.state_dict()),
-            "networks": dict(self.networks.state_dict()),
-            "optimizers": self.networks.optimizers_state(),
-            "replay": self.replay.state_dict(),
-            "imagined": dict(vars(self.imagined)),
-            "rng": self.rng.get_state(),
-            "steps": self.steps,
-        }
+        """Besides what all such agents have, the model and what was imagined."""
+        own = {"model": dict(self.model.state_dict()), "imagined": dict(vars(self.imagined))}
+        return super().state_dict() | own
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Become the agent that was saved.
-
-        Raises:
-            CheckpointError: if a part is missing or does not fit this task and config; the agent
-                is of no use then.
-        """
-        try:
-            self.model.load_state_dict(state["model"])
-            self.networks.load_state_dict(state["networks"])
-            self.networks.load_optimizers_state(state["optimizers"])
-            self.replay.load_state_dict(state["replay"])
-            self.imagined = Batch(**{name: state["imagined"][name] for name in vars(self.imagined)})
-            self.rng.set_state(state["rng"])
-            self.steps = state["steps"]
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"checkpoint does not hold this MBPO agent: {error}") from error
+    def _load(self, state: dict[str, Any]) -> None:
+        super()._load(state)
+        self.model.load_state_dict(state["model"])
+        self.imagined = Batch(**{name: state["imagined"][name] for name in vars(self.imagined)})
 
     def _fit(self) -> Metrics:
         """Fit the model to all that was seen; one that diverged stays as it was before."""

@@ -8,19 +8,16 @@ differences, and the weight of the entropy is tuned. With more critics and updat
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from mpc_robot.agents.actor_critic import ActorCritic, ActorCriticConfig
 from mpc_robot.agents.base import Metrics
-from mpc_robot.controllers.policy import PolicyController
-from mpc_robot.data.replay import Batch, Experience, ReplayBuffer
+from mpc_robot.agents.off_policy import OffPolicyAgent
+from mpc_robot.data.replay import Batch
 from mpc_robot.envs.base import EnvSpec, Task
-from mpc_robot.errors import CheckpointError, require
+from mpc_robot.errors import require
 
 
 @dataclass(frozen=True)
@@ -97,33 +94,20 @@ def update_policy(networks: ActorCritic, observation: Tensor, rng: torch.Generat
     }
 
 
-def uniform_action(spec: EnvSpec, rng: torch.Generator) -> npt.NDArray[np.float64]:
-    """A random action ``[A]`` within bounds."""
-    share = torch.rand(spec.action_dim, generator=rng).double().numpy()
-    return spec.action_low + share * (spec.action_high - spec.action_low)
-
-
-class SAC:
+class SAC(OffPolicyAgent):
     """The Agent: a replay of real steps and the networks that learn from it."""
 
     def __init__(self, task: Task, spec: EnvSpec, config: SACConfig, seed: int) -> None:
         """An agent that knows nothing yet."""
-        self.task, self.spec, self.config = task, spec, config
-        self.rng = torch.Generator().manual_seed(seed)
-        self.networks = ActorCritic(task, spec, config.actor_critic, self.rng)
-        self.replay = ReplayBuffer(spec.observation_dim, spec.action_dim, config.capacity)
-        self.steps = 0
-
-    def act(self, observation: npt.NDArray[np.float64], explore: bool) -> npt.NDArray[np.float64]:
-        """A random action during warm-up, then the policy's."""
-        if explore and self.steps < self.config.warmup_steps:
-            return uniform_action(self.spec, self.rng)
-        return self.networks.decide(observation, explore, self.rng)
-
-    def observe(self, experience: Experience) -> None:
-        """Remember a real step."""
-        self.replay.add(experience)
-        self.steps += 1
+        super().__init__(
+            task,
+            spec,
+            config.actor_critic,
+            seed,
+            warmup_steps=config.warmup_steps,
+            capacity=config.capacity,
+        )
+        self.config = config
 
     def update(self) -> Metrics:
         """Learn from replayed steps once warm-up has ended."""
@@ -138,33 +122,3 @@ class SAC:
         """One step of the critics, and the batch that it was on."""
         batch = self.replay.sample(self.config.batch_size, self.rng)
         return update_critics(self.networks, batch, self.config.discount, self.rng), batch
-
-    def controller(self) -> PolicyController:
-        """The policy as it is now and will become, without exploration."""
-        return PolicyController(self.networks.mode)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Networks, optimizers, replay, counters and random state."""
-        return {
-            "networks": dict(self.networks.state_dict()),
-            "optimizers": self.networks.optimizers_state(),
-            "replay": self.replay.state_dict(),
-            "rng": self.rng.get_state(),
-            "steps": self.steps,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Become the agent that was saved.
-
-        Raises:
-            CheckpointError: if a part is missing or does not fit this task and config; the agent
-                is of no use then.
-        """
-        try:
-            self.networks.load_state_dict(state["networks"])
-            self.networks.load_optimizers_state(state["optimizers"])
-            self.replay.load_state_dict(state["replay"])
-            self.rng.set_state(state["rng"])
-            self.steps = state["steps"]
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"checkpoint does not hold this SAC agent: {error}") from error

@@ -36,6 +36,7 @@ class EnsembleConfig:
         elites: members with the least hold-out error that are used for prediction [all].
         hidden: width of a hidden layer [200 to 500].
         layers: hidden layers [3 to 4].
+        layer_norm: normalise what hidden layers give [no]: a step away from the data changes less.
         variance: ``heteroscedastic`` predicts the noise from the input [PETS]; ``homoscedastic``
             learns one noise per output and member.
         propagation: ``ts1`` draws a member for every particle anew at each step, ``tsinf`` keeps
@@ -49,6 +50,7 @@ class EnsembleConfig:
     elites: int = 5
     hidden: int = 200
     layers: int = 3
+    layer_norm: bool = False
     variance: Literal["heteroscedastic", "homoscedastic"] = "heteroscedastic"
     propagation: Propagation = "tsinf"
     particles: int = 5
@@ -111,7 +113,7 @@ class ProbabilisticEnsemble(nn.Module):
         width = heads * self.outputs + (task.terminated is None)
         features = len(inputs) + spec.action_dim
         sizes = [features, *[config.hidden] * config.layers, width]
-        self.network = EnsembleMLP(config.members, sizes, rng)
+        self.network = EnsembleMLP(config.members, sizes, rng, layer_norm=config.layer_norm)
         self.input_normalizer = Normalizer(features)
         self.target_normalizer = Normalizer(self.outputs)
         self.max_log_variance = nn.Parameter(torch.full((self.outputs,), 0.5))

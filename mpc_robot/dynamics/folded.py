@@ -57,7 +57,7 @@ class FoldedEnsemble:
         self.spreads = self.outputs if model.config.variance == "heteroscedastic" else 0
         self.last_output = self.spreads + self.outputs - 1
         layers = list(zip(weights, biases, strict=True))
-        self.batched = _Batched(layers, getattr(torch, model.config.inference_dtype))
+        self.batched = _Batched(layers, model.config)
         self.joined = [torch.cat(layer, dim=1).mT.contiguous() for layer in layers]
         scale = (model.target_normalizer.std**2)[:, None, None, None]
         self.greatest = model.max_log_variance.detach().exp()[:, None, None, None] * scale
@@ -120,8 +120,9 @@ class FoldedEnsemble:
 
     def _network(self, columns: int) -> Network:
         """The faster way to evaluate the members for so many particles of each, as measured."""
-        many = columns >= 96 and self.config.hidden <= 300
-        if many and self.config.inference_dtype == "float32":
+        config = self.config
+        many = columns >= 96 and config.hidden <= 300
+        if many and config.inference_dtype == "float32" and not config.layer_norm:
             return _ByMember(self.joined, columns)
         return self.batched
 
@@ -157,14 +158,16 @@ class FoldedEnsemble:
 
 
 class _Batched:
-    """For few particles or wide layers: one product per layer, each particle a row.
+    """For few particles, wide layers or layer norm: one product per layer, each particle a row.
 
     Widths are filled up with zeros to whole vector registers.
     """
 
-    def __init__(self, layers: list[Layer], dtype: torch.dtype) -> None:
+    def __init__(self, layers: list[Layer], config: EnsembleConfig) -> None:
         """The outer layers stay in float32: they carry the units of the data."""
         first, *middle, (last, last_bias) = layers
+        dtype = getattr(torch, config.inference_dtype)
+        self.width = last.shape[1] if config.layer_norm else None
         fill = -last.shape[1] % 16
         self.first = functional.pad(torch.cat(first, dim=1), (0, fill))
         self.middle = [
@@ -178,10 +181,18 @@ class _Batched:
 
     def __call__(self, x: Tensor, out: Tensor) -> None:
         """See ``Network``."""
-        x = functional.silu(torch.bmm(x.mT, self.first), inplace=True)
+        x = self._hidden(torch.bmm(x.mT, self.first))
         for weight, bias in self.middle:  # baddbmm is slower: it first copies the bias to all rows
-            x = functional.silu(torch.bmm(x.to(weight.dtype), weight).add_(bias), inplace=True)
+            x = self._hidden(torch.bmm(x.to(weight.dtype), weight).add_(bias))
         torch.add(torch.bmm(x.float(), self.last).mT, self.last_bias, out=out)
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        """What the next layer sees; the zeros that fill widths up are not normalised."""
+        functional.silu(x, inplace=True)
+        if self.width is not None:
+            real = x[..., : self.width]
+            real.copy_(functional.layer_norm(real, real.shape[-1:]))
+        return x
 
 
 class _ByMember:

@@ -12,7 +12,13 @@ from mpc_robot.nn.ensemble_mlp import EnsembleMLP
 
 
 class QEnsemble(nn.Module):
-    """M networks, each of which values actions, ``[B, F], [B, A] -> [M, B]``."""
+    """M networks, each of which values actions, ``[B, F], [B, A] -> [M, B]``.
+
+    A value is ``center`` plus ``width`` times what a network says.
+    """
+
+    center: Tensor
+    width: Tensor
 
     def __init__(
         self,
@@ -35,14 +41,24 @@ class QEnsemble(nn.Module):
             layer_norm=layer_norm,
             dropout=dropout,
         )
+        self.register_buffer("center", torch.tensor(0.0))
+        self.register_buffer("width", torch.tensor(1.0))
+
+    @torch.no_grad()
+    def rescale(self, center: Tensor, width: Tensor) -> None:
+        """Say values in other units; they stay what they are (Pop-Art, arXiv:1602.07714)."""
+        weight, bias = self.network.weights[-1], self.network.biases[-1]
+        weight.mul_(self.width / width)
+        bias.mul_(self.width).add_(self.center - center).div_(width)
+        self.center.copy_(center)
+        self.width.copy_(width)
 
     def forward(
         self, seen: Tensor, action: Tensor, dropping: torch.Generator | None = None
     ) -> Tensor:
         """Each member's value of each row; ``dropping`` draws what training drops out."""
         rows = torch.cat([seen, action], dim=-1).expand(self.network.members, -1, -1)
-        values: Tensor = self.network(rows, dropping=dropping)
-        return values[..., 0]
+        return self._scaled(self.network(rows, dropping=dropping))
 
     def least(self, seen: Tensor, action: Tensor, subset: int, rng: torch.Generator) -> Tensor:
         """The least value ``[B]`` of ``subset`` members drawn at random (REDQ, arXiv:2101.05982).
@@ -51,5 +67,8 @@ class QEnsemble(nn.Module):
         """
         chosen = torch.randperm(self.network.members, generator=rng)[:subset]
         rows = torch.cat([seen, action], dim=-1).expand(subset, -1, -1)
-        values: Tensor = self.network(rows, chosen)
-        return values[..., 0].amin(dim=0)
+        return self._scaled(self.network(rows, chosen)).amin(dim=0)
+
+    def _scaled(self, said: Tensor) -> Tensor:
+        """Values ``[M, B]`` of what networks said, ``[M, B, 1]``."""
+        return self.center + self.width * said[..., 0]

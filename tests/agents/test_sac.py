@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mpc_robot.agents.actor_critic import ActorCritic, ActorCriticConfig
-from mpc_robot.agents.sac import SAC, SACConfig, critic_loss, policy_loss, uniform_action
+from mpc_robot.agents.off_policy import uniform_action
+from mpc_robot.agents.sac import SAC, SACConfig, critic_loss, policy_loss
 from mpc_robot.data.replay import Batch, Experience
 from mpc_robot.envs.base import EnvSpec, Task
 from mpc_robot.nn.critic import QEnsemble

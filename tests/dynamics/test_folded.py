@@ -68,9 +68,12 @@ def one_by_one(
 
 @pytest.mark.parametrize("variance", ["heteroscedastic", "homoscedastic"])
 @pytest.mark.parametrize("count", [5, 130])
-def test_a_rollout_is_what_its_particles_do_one_by_one(variance: Any, count: int) -> None:
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_a_rollout_is_what_its_particles_do_one_by_one(
+    variance: Any, count: int, layer_norm: bool
+) -> None:
     """With few candidates, and with so many that they come in blocks and by member."""
-    model = ensemble(variance=variance)
+    model = ensemble(variance=variance, layer_norm=layer_norm)
     state, actions = candidates(count)
     out = model.rollout(state, actions, generator(3))
     noise = torch.randn(STEPS, PARTICLES, 1, model.outputs, generator=generator(3))

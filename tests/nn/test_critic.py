@@ -59,6 +59,17 @@ def test_members_are_ordinary_networks(layer_norm: bool) -> None:
     torch.testing.assert_close(made(*rows()), one_by_one(made, *rows()))
 
 
+def test_other_units_change_no_value_but_what_networks_say() -> None:
+    made = critics()
+    values, least = made(*rows()), made.least(*rows(), 5, generator())
+    for center, width in ((2.0, 30.0), (-7.0, 0.5)):
+        made.rescale(torch.tensor(center), torch.tensor(width))
+        torch.testing.assert_close(made(*rows()), values, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(made.least(*rows(), 5, generator()), least, atol=1e-4, rtol=1e-4)
+        said = (values - center) / width
+        torch.testing.assert_close(one_by_one(made, *rows()), said, atol=1e-3, rtol=1e-4)
+
+
 def test_the_least_of_all_is_their_minimum() -> None:
     made = critics(2)
     least = made.least(*rows(), 2, generator())
