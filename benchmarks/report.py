@@ -300,11 +300,11 @@ def learning_plot() -> Figure:
     return learning_curves.plot(load("sample_efficiency"))
 
 
-def dyna_q_table() -> str:
-    """Tabular Dyna beside the book."""
-    head = ["| case | metric | value | beside | ratio |", "|---|---|---|---|---|"]
-    rows = [_planning_row(row) for result in load("dyna_q") for row in result["rows"]]
-    return "\n".join([*head, *rows])
+def every_table(benchmark: str, of: str) -> str:
+    """All rows of all results of a benchmark; ``of`` heads the column of what is beside."""
+    rows = [_planning_row(row) for result in load(benchmark) for row in result["rows"]]
+    head = [f"| case | metric | value | {of} | ratio |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows]) if rows else ""
 
 
 # All of it ----------------------------------------------------------------------------------------
@@ -325,7 +325,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "steps_to_threshold": partial(learning, learning_curves.steps_table),
     "training_cost": partial(learning, learning_curves.cost_table),
     "training": partial(rows_table, "training", "training", "beside"),
-    "dyna_q": dyna_q_table,
+    "guided_planning": partial(every_table, "guided_planning", "beside"),
+    "dyna_q": partial(every_table, "dyna_q", "beside"),
     "caution": partial(rows_table, "caution", "caution", "without"),
 }
 FIGURES: dict[str, tuple[str, Callable[[], Figure]]] = {

@@ -1,0 +1,93 @@
+"""Is planning around a trained policy better than the policy alone?
+
+    python -m benchmarks.guided_planning runs/sample_efficiency/dhmbpo-Hopper-v5-seed-0 ...
+
+Both act with what one run had learned by its last checkpoint, from the same starts: the policy as
+it is, and a plan around it in the model that it was trained in, closed by its critics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from benchmarks.common import RESULTS, Row, about
+from benchmarks.planning import publish
+
+from mpc_robot.cli.eval import planner_of
+from mpc_robot.training.evaluation import Evaluation, evaluate
+from mpc_robot.training.runs import open_run
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure.
+
+    Attributes:
+        runs: folders of runs of the agent dhmbpo.
+        json: print each result as one JSON object.
+        episodes: of each.
+        max_steps: truncate episodes after so many steps; None for the task's own limit.
+        out: folder for the results.
+    """
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    json: bool = False
+    episodes: int = 5
+    max_steps: int | None = None
+    out: Path = RESULTS / "guided_planning"
+
+
+def measure(path: Path, options: Options) -> dict[str, Any]:
+    """One run's policy, and a plan around it, as a result for disk."""
+    run = open_run(path)
+    seed, name = run.evaluation_seed, f"{run.config.task} seed {run.config.seed}"
+    case = f"{name} at {run.progress.env_step:,} steps"
+    controllers = {"policy": run.agent.controller(), "plan": planner_of(run)}
+    found = {
+        who: evaluate(run.task, controller, options.episodes, seed, max_steps=options.max_steps)
+        for who, controller in controllers.items()
+    }
+    rows = [
+        *_rows(f"{case}, policy", found["policy"]),
+        *_rows(f"{case}, plan", found["plan"], f"{case}, policy", found["policy"]),
+    ]
+    about_run = {"task": run.config.task, "seed": run.config.seed, "episodes": options.episodes}
+    returns = {who: evaluation.returns.tolist() for who, evaluation in found.items()}
+    return {
+        **about("guided_planning"),
+        **about_run,
+        "env_step": run.progress.env_step,
+        "rows": [asdict(row) for row in rows],
+        "returns": returns,
+        "notes": [],
+    }
+
+
+def _rows(
+    case: str, found: Evaluation, of: str | None = None, beside: Evaluation | None = None
+) -> list[Row]:
+    """Return and time per step, the environment's included."""
+    ratio = None if beside is None else found.mean / beside.mean
+    per_step = found.wall_s / found.lengths.sum()
+    return [
+        Row(case, "return_mean", found.mean, "1", of, ratio),
+        Row(case, "time_per_step", float(per_step), "s"),
+    ]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, write, tell."""
+    options = tyro.cli(Options, description=__doc__, args=argv)
+    torch.set_num_threads(1)
+    for path in options.runs:
+        result = measure(path, options)
+        name = f"{result['task']}-seed-{result['seed']}-{result['env_step']}.json"
+        publish(result, options.out / name, options.json)
+
+
+if __name__ == "__main__":
+    main()
