@@ -36,9 +36,10 @@ class DHMBPOConfig:
     """Settings of double-horizon MBPO; the paper's in brackets.
 
     Attributes:
-        actor_critic: networks and their rates [critics of 3 x 256].
+        actor_critic: networks and their rates [critics of 3 x 256, tau 0.005].
         ensemble: the model [8 members of 3 x 256 with layer norm].
-        fit: how the model learns [batches of 2,048, until a hold-out improves no more].
+        fit: how the model learns [batches of 2,048, until a hold-out improves no more]; half of
+            it from where the policy has been of late.
         learn_reward: learn the reward even where the task gives it [yes].
         discount: of rewards per control step [0.995].
         batch_size: states per update [256].
@@ -57,7 +58,7 @@ class DHMBPOConfig:
 
     actor_critic: ActorCriticConfig = field(
         default_factory=lambda: ActorCriticConfig(
-            critics=5, activation="silu", layer_norm=True, temperature=0.1
+            critics=5, activation="silu", layer_norm=True, temperature=0.1, tau=0.01
         )
     )
     ensemble: EnsembleConfig = field(
@@ -72,7 +73,9 @@ class DHMBPOConfig:
         )
     )
     fit: FitConfig = field(
-        default_factory=lambda: FitConfig(batch_size=256, max_steps=120, holdout=0.1, patience=3)
+        default_factory=lambda: FitConfig(
+            batch_size=256, max_steps=160, holdout=0.1, patience=3, recent_share=0.5
+        )
     )
     learn_reward: bool = True
     discount: float = 0.995

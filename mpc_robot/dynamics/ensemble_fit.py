@@ -33,6 +33,9 @@ class FitConfig:
         bootstrap: each member learns from its own draw with replacement [PETS]; otherwise all
             share the data and differ by initial weights and the order of batches.
         bound_penalty: weight of the pull on the variance bounds [0.01].
+        recent_share: share of what is learned from and held out that is drawn from the latest
+            steps alone, in [0, 1) [0]; a pass is then no longer than ``max_steps`` allow.
+        recent_steps: how many the latest steps are.
     """
 
     learning_rate: float = 1e-3
@@ -44,12 +47,16 @@ class FitConfig:
     holdout: float = 0.1
     bootstrap: bool = False
     bound_penalty: float = 0.01
+    recent_share: float = 0.0
+    recent_steps: int = 2_500
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
         require(0.0 < self.holdout < 1.0, "holdout", "a share in (0, 1)", self.holdout)
         require(0.0 < self.learning_rate < inf, "learning_rate", "positive", self.learning_rate)
-        for name in ("batch_size", "max_steps", "patience"):
+        share = 0.0 <= self.recent_share < 1.0
+        require(share, "recent_share", "a share in [0, 1)", self.recent_share)
+        for name in ("batch_size", "max_steps", "patience", "recent_steps"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         for name in ("weight_decay", "improvement", "bound_penalty"):
             require(0.0 <= getattr(self, name) < inf, name, "not negative", getattr(self, name))
@@ -77,6 +84,8 @@ def fit(
     held, kept = _split(count, config.holdout, rng)
     model.input_normalizer.fit(columns[0][kept])
     model.target_normalizer.fit(columns[1][kept])
+    since = count - config.recent_steps
+    held, kept = (_with_recent(part, since, config, rng) for part in (held, kept))
     rows = _rows_of_members(kept, model.config.members, config.bootstrap, rng)
     optimizer = _optimizer(model, config)
     best = BestWeights(model, _holdout_error(model, columns, held))
@@ -144,6 +153,16 @@ def _split(count: int, holdout: float, rng: torch.Generator) -> tuple[Tensor, Te
     order = torch.randperm(count, generator=rng)
     held = min(max(round(count * holdout), 1), count - 1)
     return order[:held], order[held:]
+
+
+def _with_recent(rows: Tensor, since: int, config: FitConfig, rng: torch.Generator) -> Tensor:
+    """Some of ``rows``, which are in random order, and again of those from row ``since`` on."""
+    recent = rows[rows >= since]
+    if config.recent_share == 0.0 or since <= 0 or len(recent) == 0:
+        return rows
+    some = min(len(rows), int((1.0 - config.recent_share) * config.max_steps * config.batch_size))
+    again = int(some * config.recent_share / (1.0 - config.recent_share))
+    return torch.cat([rows[:some], recent[torch.randint(len(recent), (again,), generator=rng)]])
 
 
 def _rows_of_members(kept: Tensor, members: int, bootstrap: bool, rng: torch.Generator) -> Tensor:

@@ -209,6 +209,26 @@ def test_bootstrap_gives_members_different_data() -> None:
     assert spread[1] > 100 * spread[0]
 
 
+@pytest.mark.parametrize(("share", "believed"), [(0.0, 0.1), (0.5, 0.55)])
+def test_the_latest_steps_can_count_for_more(share: float, believed: float) -> None:
+    """A world that moved on: since the last tenth of all steps every change is 1, before it was 0.
+
+    What is best to believe is the share of the new world in what was learned from.
+    """
+    data = experience(2_000)
+    moved = (np.arange(2_000) >= 1_800)[:, None]
+    data = dataclasses.replace(data, next_observation=data.observation + moved)
+    config = FitConfig(
+        max_steps=200, recent_share=share, recent_steps=200, patience=50, learning_rate=0.01
+    )
+    model = ensemble(variance="homoscedastic", hidden=8)
+    steps = fit(model, data, config, generator(1))["model/steps"]
+    obs, action = (torch.as_tensor(c, dtype=torch.float32) for c in (data.observation, data.action))
+    change = (model.predict(obs, action).mean - obs).mean().item()
+    assert change == pytest.approx(believed, abs=0.05)
+    assert steps < 230
+
+
 def test_same_seed_same_bits() -> None:
     first, second = fitted(count=300), fitted(count=300)
     for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
@@ -353,7 +373,15 @@ def test_settings_that_make_no_sense(config: dict[str, int], words: str) -> None
         EnsembleConfig(**config)
 
 
-@pytest.mark.parametrize("field", ["holdout", "batch_size", "max_steps", "patience"])
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_not_all_steps_are_the_latest(share: float) -> None:
+    with pytest.raises(ValueError, match=r"recent_share: expected a share in \[0, 1\)"):
+        FitConfig(recent_share=share)
+
+
+@pytest.mark.parametrize(
+    "field", ["holdout", "batch_size", "max_steps", "patience", "recent_steps"]
+)
 def test_training_settings_that_make_no_sense(field: str) -> None:
     with pytest.raises(ValueError, match=f"{field}: expected"):
         FitConfig(**{field: 0})
