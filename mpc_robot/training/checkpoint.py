@@ -2,7 +2,9 @@
 
 A checkpoint folder holds ``step-000500/arrays.safetensors``, ``step-000500/state.json`` and a
 ``manifest.json`` that names the step folder and the digest of each file. Saving completes a new
-step folder first and then swaps the manifest in, so there is always one whole checkpoint.
+step folder first and then swaps the manifest in, so there is always one whole checkpoint. Data that
+never change (:class:`mpc_robot.data.chunks.Chunk`) lie in ``chunks/``, named by their SHA-256, and
+are written once: later checkpoints refer to them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from mpc_robot.data.chunks import Chunk, digest_of
 from mpc_robot.errors import CheckpointError
 
 FORMAT = 1
@@ -30,6 +34,12 @@ _MANIFEST = "manifest.json"
 _MANIFEST_DRAFT = "manifest.json.tmp"
 _ARRAYS = "arrays.safetensors"
 _VALUES = "state.json"
+_CHUNKS = "chunks"
+_FROM_TENSOR: dict[str, Callable[[torch.Tensor], Any]] = {
+    "torch": lambda tensor: tensor,
+    "numpy": torch.Tensor.numpy,
+    "float": torch.Tensor.item,
+}
 _STEP_FOLDER = re.compile(r"step-\d{6,}(-again)?")
 
 
@@ -38,7 +48,7 @@ def save(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any], step:
 
     Args:
         folder: where the checkpoint lives; made if missing.
-        state: nested, with string keys; leaves are tensors, numpy arrays or JSON values.
+        state: nested, with string keys; leaves are tensors, numpy arrays, chunks or JSON values.
         about: what the checkpoint belongs to, such as ``{"task": ..., "agent": ...}``.
         step: names the step folder.
 
@@ -47,21 +57,23 @@ def save(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any], step:
         OSError: if the disk is full or the folder can not be written; the previous checkpoint is
             intact and the message names the folder and the bytes needed.
     """
-    files = _encode(state)
+    files, chunks = _encode(state), {chunk.digest: chunk for chunk in _chunks_in(state)}
     current = _current(folder)
     name = f"step-{step:06d}"
-    if name == current:
+    if current and name == current["folder"]:
         name += "-again"
     manifest = {
         "format": FORMAT,
         "about": dict(about),
         "folder": name,
         "files": {file: _fingerprint(content) for file, content in files.items()},
+        "chunks": sorted(chunks),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_all_but(folder, current)
         _write_files(folder / name, files)
+        _write_chunks(folder / _CHUNKS, chunks)
         _write_synced(folder / _MANIFEST_DRAFT, json.dumps(manifest, indent=1).encode())
         _sync_folder(folder)
         os.replace(folder / _MANIFEST_DRAFT, folder / _MANIFEST)
@@ -69,18 +81,20 @@ def save(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any], step:
     except OSError as error:
         with contextlib.suppress(OSError):
             _remove_all_but(folder, _current(folder))
-        needed = sum(len(content) for content in files.values())
+        needed = sum(len(content) for content in files.values()) + _size(chunks.values())
         raise OSError(
             error.errno,
             f"checkpoint not written, {needed} bytes needed ({error.strerror}); "
             "the previous one is intact",
             str(folder),
         ) from error
-    _remove_all_but(folder, name)
+    _remove_all_but(folder, manifest)
 
 
 def load(folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
     """The state that was saved, bit for bit; tuples come back as lists, tensors on the CPU.
+
+    Chunks are read when they are asked for, and raise CheckpointError then if they are damaged.
 
     Raises:
         CheckpointError: if it is missing, truncated, tampered with, of another format version, or
@@ -92,7 +106,7 @@ def load(folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
         name: _read_verified(folder / manifest["folder"] / name, fingerprint)
         for name, fingerprint in manifest["files"].items()
     }
-    return _decode(files)
+    return _decode(files, folder / _CHUNKS)
 
 
 def _encode(state: Mapping[str, Any]) -> dict[str, bytes]:
@@ -109,6 +123,8 @@ def _encode(state: Mapping[str, Any]) -> dict[str, bytes]:
 
 def _split(value: Any, pointer: str, arrays: dict[str, torch.Tensor], kinds: dict[str, str]) -> Any:
     """The JSON part of ``value``; arrays and non-finite floats leave a null and go elsewhere."""
+    if isinstance(value, Chunk):
+        kinds[pointer], value = "chunk", value.digest
     match value:
         case torch.Tensor() | np.ndarray():
             arrays[pointer] = _as_tensor(value, pointer)
@@ -131,7 +147,7 @@ def _split(value: Any, pointer: str, arrays: dict[str, torch.Tensor], kinds: dic
             return value
         case _:
             raise TypeError(
-                f"state at {pointer!r}: expected a tensor, a numpy array or a JSON value, "
+                f"state at {pointer!r}: expected a tensor, a numpy array, a chunk or a JSON value, "
                 f"got {type(value).__name__}"
             )
 
@@ -157,30 +173,33 @@ def _escape(key: Any) -> str:
     return str(key).replace("~", "~0").replace("/", "~1")
 
 
-def _decode(files: Mapping[str, bytes]) -> dict[str, Any]:
+def _decode(files: Mapping[str, bytes], chunks: Path) -> dict[str, Any]:
     document = json.loads(files[_VALUES])
-    arrays = safetensors.torch.load(files[_ARRAYS])
-    return _join(document["values"], "", arrays, document["arrays"])  # type: ignore[no-any-return]
+    arrays, kinds = safetensors.torch.load(files[_ARRAYS]), document["arrays"]
+    return _join(document["values"], "", arrays, kinds, chunks)  # type: ignore[no-any-return]
 
 
 def _join(
-    value: Any, pointer: str, arrays: Mapping[str, torch.Tensor], kinds: Mapping[str, str]
+    value: Any,
+    pointer: str,
+    arrays: Mapping[str, torch.Tensor],
+    kinds: Mapping[str, str],
+    chunks: Path,
 ) -> Any:
-    """The inverse of ``_split``."""
-    match kinds.get(pointer):
-        case "torch":
-            return arrays[pointer]
-        case "numpy":
-            return arrays[pointer].numpy()
-        case "float":
-            return arrays[pointer].item()
+    """The inverse of ``_split``; ``chunks`` is the folder of chunks."""
+    kind = kinds.get(pointer)
+    if kind == "chunk":
+        return Chunk(partial(_read_chunk, chunks, value))
+    if kind is not None:
+        return _FROM_TENSOR[kind](arrays[pointer])
     if isinstance(value, dict):
         return {
-            key: _join(item, f"{pointer}/{_escape(key)}", arrays, kinds)
+            key: _join(item, f"{pointer}/{_escape(key)}", arrays, kinds, chunks)
             for key, item in value.items()
         }
     if isinstance(value, list):
-        return [_join(item, f"{pointer}/{i}", arrays, kinds) for i, item in enumerate(value)]
+        parts = enumerate(value)
+        return [_join(item, f"{pointer}/{i}", arrays, kinds, chunks) for i, item in parts]
     return value
 
 
@@ -201,6 +220,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         "about": isinstance(manifest.get("about"), dict),
         "folder": _STEP_FOLDER.fullmatch(str(manifest.get("folder"))),
         "files": _are_fingerprints(manifest.get("files")),
+        "chunks": isinstance(manifest.get("chunks", []), list),
     }
     for name, is_sound in sound.items():
         if not is_sound:
@@ -221,9 +241,9 @@ def _are_fingerprints(files: Any) -> bool:
     )
 
 
-def _current(folder: Path) -> str | None:
-    """The step folder that holds the checkpoint, if there is one."""
-    return _read_manifest(folder)["folder"] if (folder / _MANIFEST).exists() else None
+def _current(folder: Path) -> dict[str, Any] | None:
+    """The manifest of the checkpoint, if there is one."""
+    return _read_manifest(folder) if (folder / _MANIFEST).exists() else None
 
 
 def _check_about(folder: Path, expected: Mapping[str, Any], got: Mapping[str, Any]) -> None:
@@ -277,9 +297,66 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _remove_all_but(folder: Path, keep: str | None) -> None:
+def _remove_all_but(folder: Path, manifest: Mapping[str, Any] | None) -> None:
     """Remove what a killed or failed save, or the checkpoint before, has left behind."""
+    kept = manifest or {}
     (folder / _MANIFEST_DRAFT).unlink(missing_ok=True)
     for old in folder.glob("step-*"):
-        if old.name != keep:
+        if old.name != kept.get("folder"):
             shutil.rmtree(old, ignore_errors=True)
+    chunks = {_chunk_file(digest) for digest in kept.get("chunks", [])}
+    for old in (folder / _CHUNKS).glob("*"):
+        if old.name not in chunks:
+            old.unlink()
+
+
+# Chunks: each a file of its own, named by what is in it.
+
+
+def _chunks_in(value: Any) -> Iterator[Chunk]:
+    """Every chunk of a state."""
+    match value:
+        case Chunk():
+            yield value
+        case Mapping():
+            for item in value.values():
+                yield from _chunks_in(item)
+        case list() | tuple():
+            for item in value:
+                yield from _chunks_in(item)
+
+
+def _chunk_file(digest: str) -> str:
+    return f"{digest}.safetensors"
+
+
+def _size(chunks: Iterable[Chunk]) -> int:
+    return sum(array.nbytes for chunk in chunks for array in chunk.arrays().values())
+
+
+def _write_chunks(folder: Path, chunks: Mapping[str, Chunk]) -> None:
+    """Write those that are not there yet, each under its name only once it is whole."""
+    missing = [digest for digest in chunks if not (folder / _chunk_file(digest)).exists()]
+    if not missing:
+        return
+    folder.mkdir(exist_ok=True)
+    for digest in missing:
+        draft = folder / f"{digest}.tmp"
+        arrays = {name: _as_tensor(a, name) for name, a in chunks[digest].arrays().items()}
+        _write_synced(draft, safetensors.torch.save(arrays))
+        os.replace(draft, folder / _chunk_file(digest))
+    _sync_folder(folder)
+
+
+def _read_chunk(folder: Path, digest: str) -> dict[str, Any]:
+    """The arrays of a chunk, which must be those that it is named by."""
+    path = folder / _chunk_file(digest)
+    try:
+        arrays = {n: t.numpy() for n, t in safetensors.torch.load(path.read_bytes()).items()}
+    except FileNotFoundError:
+        raise CheckpointError(f"checkpoint file {path} is missing") from None
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"checkpoint file {path} is damaged: {error}") from error
+    if digest_of(arrays) != digest:
+        raise CheckpointError(f"checkpoint file {path} was tampered with: sha256 differs")
+    return arrays

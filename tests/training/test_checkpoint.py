@@ -17,6 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpc_robot.data.chunks import Chunk, digest_of
 from mpc_robot.errors import CheckpointError
 from mpc_robot.training import checkpoint
 
@@ -151,7 +152,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.text(max_size=4), JSON, max_size=4))
 def test_any_json_state_comes_back(state: dict[str, Any]) -> None:
-    assert same(state, checkpoint._decode(checkpoint._encode(state)))
+    assert same(state, checkpoint._decode(checkpoint._encode(state), Path()))
 
 
 @pytest.mark.parametrize(
@@ -343,3 +344,81 @@ def test_killed_at_every_system_call(
     assert checkpoint.load(tmp_path, ABOUT)["step"] in (1, 2)
     checkpoint.save(tmp_path, {"step": 3}, ABOUT, step=3)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", "step-000003"]
+
+
+def chunk(value: float) -> Chunk:
+    return Chunk(lambda: {"a": np.full((3, 2), value), "b": np.array([True, False, True])})
+
+
+def chunk_files(folder: Path) -> dict[str, int]:
+    """Name and inode of each file of chunks: a file that is written again has another inode."""
+    return {path.name: path.stat().st_ino for path in (folder / "chunks").iterdir()}
+
+
+def test_chunks_come_back_and_are_written_once(tmp_path: Path) -> None:
+    first, second, third = chunk(1.0), chunk(2.0), chunk(3.0)
+    checkpoint.save(tmp_path, {"old": [first, second]}, ABOUT, step=1)
+    before = chunk_files(tmp_path)
+    assert before.keys() == {f"{c.digest}.safetensors" for c in (first, second)}
+    checkpoint.save(tmp_path, {"old": [chunk(2.0), third], "n": 1}, ABOUT, step=2)
+    after = chunk_files(tmp_path)
+    assert after.keys() == {f"{c.digest}.safetensors" for c in (second, third)}
+    assert after[f"{second.digest}.safetensors"] == before[f"{second.digest}.safetensors"]
+    loaded = checkpoint.load(tmp_path, ABOUT)
+    assert loaded["n"] == 1
+    for expected, got in zip((second, third), loaded["old"], strict=True):
+        assert same(dict(expected.arrays()), dict(sorted(got.arrays().items())))
+        assert got.digest == expected.digest
+
+
+def test_chunks_differ_by_names_types_shapes_and_contents() -> None:
+    arrays = [
+        {"a": np.zeros((2, 3))},
+        {"b": np.zeros((2, 3))},
+        {"a": np.zeros((3, 2))},
+        {"a": np.zeros((2, 3), np.int64)},
+        {"a": np.ones((2, 3))},
+        {"a": np.zeros((2, 3)), "b": np.zeros(0)},
+    ]
+    assert len({digest_of(each) for each in arrays}) == len(arrays)
+    assert digest_of({"a": np.arange(6).reshape(2, 3).T}) == digest_of(
+        {"a": np.array([[0, 3], [1, 4], [2, 5]])}
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda content: content[:-1], "damaged|tampered"),
+        (lambda content: content[:-1] + bytes([content[-1] ^ 1]), "tampered"),
+        (None, "is missing"),
+    ],
+)
+def test_damage_to_a_chunk_is_told(
+    tmp_path: Path, damage: Callable[[bytes], bytes] | None, words: str
+) -> None:
+    checkpoint.save(tmp_path, {"c": chunk(1.0)}, ABOUT, step=1)
+    (path,) = (tmp_path / "chunks").iterdir()
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+    loaded = checkpoint.load(tmp_path, ABOUT)
+    with pytest.raises(CheckpointError, match=words):
+        loaded["c"].arrays()
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_killed_while_chunks_are_written(
+    tmp_path: Path, nth: int, killed_before: Callable[..., int]
+) -> None:
+    """Before the first or second chunk has its name, or before the manifest is swapped in."""
+    checkpoint.save(tmp_path, {"old": [chunk(1.0)]}, ABOUT, step=1)
+    new = {"old": [chunk(2.0), chunk(3.0)]}
+    killed_before(os, "replace", nth, lambda: checkpoint.save(tmp_path, new, ABOUT, step=2))
+    (loaded,) = checkpoint.load(tmp_path, ABOUT)["old"]
+    assert (loaded.arrays()["a"] == 1.0).all()
+    checkpoint.save(tmp_path, new, ABOUT, step=2)
+    assert len(chunk_files(tmp_path)) == 2
+    values = [c.arrays()["a"][0, 0] for c in checkpoint.load(tmp_path, ABOUT)["old"]]
+    assert values == [2.0, 3.0]
