@@ -1,0 +1,55 @@
+"""What a recurrent state-space model is trained on: explain what was seen, and foresee it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mpc_robot.data.sequences import Sequences
+from mpc_robot.dynamics.rssm import RSSM, RSSMState
+from mpc_robot.nn.latents import Latent
+
+
+def divergences(posterior: Latent, prior: Latent, free_nats: float) -> tuple[Tensor, Tensor]:
+    """What trains the prior and what trains the posterior, of each state, nats ``[...]``.
+
+    Both are ``KL(posterior || prior)``, but gradients flow into one side only: into the prior so
+    that it foresees (dynamics), into the posterior so that it can be foreseen (representation).
+    With weights 0.8 and 0.2 it is KL balancing (arXiv:2010.02193, algorithm 2); below
+    ``free_nats`` no gradient flows (arXiv:2301.04104, eq. 5).
+    """
+    dynamics = posterior.detach().kl(prior).clamp(min=free_nats)
+    representation = posterior.kl(prior.detach()).clamp(min=free_nats)
+    return dynamics, representation
+
+
+def model_loss(
+    model: RSSM, seen: Sequences, rng: torch.Generator
+) -> tuple[Tensor, RSSMState, dict[str, float]]:
+    """The loss of sequences ``[B, T]``, the states that explain them, and metrics.
+
+    Squared errors of what was seen, likelihoods of rewards and of going on, and divergences
+    (arXiv:2301.04104, eq. 4 and 5). Truncation is no part of what is learned.
+    """
+    config = model.config
+    states, posterior, prior = model.observe(seen, rng)
+    features = states.features
+    dynamics, representation = divergences(posterior, prior, config.free_nats)
+    losses = {
+        **model.decoder.losses(features, seen.frame, seen.vector),
+        "reward": model.reward.loss(features, seen.reward),
+        "continue": model.continues.loss(features, (~seen.terminated).float()),
+        "dynamics": dynamics,
+        "representation": representation,
+    }
+    weights = {
+        "frame": config.decoder_scale,
+        "vector": config.decoder_scale,
+        "dynamics": config.dynamics_scale,
+        "representation": config.representation_scale,
+    }
+    means = {name: loss.mean() for name, loss in losses.items()}
+    total = sum(
+        (weights.get(name, 1.0) * mean for name, mean in means.items()), features.new_zeros(())
+    )
+    return total, states, {f"model/{name}": mean.item() for name, mean in means.items()}
