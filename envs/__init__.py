@@ -2,12 +2,15 @@
 
 from mpc_robot.envs.base import (
     EnvSpec,
+    PixelSpec,
     TableSpec,
     Task,
+    View,
     control_period,
     env_spec,
     episode_limit,
     physics_state,
+    pixel_spec,
     table_spec,
 )
 from mpc_robot.envs.mjcf import MjcfEnv
@@ -19,14 +22,17 @@ __all__ = [
     "EnvSpec",
     "MjcfEnv",
     "PDServo",
+    "PixelSpec",
     "TableSpec",
     "Task",
+    "View",
     "control_period",
     "env_spec",
     "episode_limit",
     "get_task",
     "make_env",
     "physics_state",
+    "pixel_spec",
     "table_spec",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from mpc_robot.envs.servo import PDServo
 from mpc_robot.errors import require
 
 Observation = npt.NDArray[np.float64]
+Frame = npt.NDArray[np.uint8]
+"""RGB ``[height, width, 3]``; of several stacked frames ``[height, width, 3 n]``, oldest first."""
 UNIT = 1e-3
 """Within what the length of a quaternion must be 1."""
 _PARTS = ("qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat", "userdata")
@@ -46,6 +49,27 @@ class ObserveFn(Protocol):
 
 
 @dataclass(frozen=True)
+class View:
+    """How an agent meets a task, where not as the environment is by itself.
+
+    Attributes:
+        pixels: seen as frames of 64 x 64 pixels; what the task knows still tells of the vector.
+        stack: frames in an observation.
+        repeat: control steps that every action is held for.
+    """
+
+    pixels: bool = False
+    stack: int = 1
+    repeat: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that makes no sense."""
+        require(self.stack >= 1, "stack", "at least 1 frame", self.stack)
+        require(self.pixels or self.stack == 1, "stack", "1 without pixels", self.stack)
+        require(self.repeat >= 1, "repeat", "at least 1 control step", self.repeat)
+
+
+@dataclass(frozen=True)
 class Task:
     """A Gymnasium environment and what is known of it; what is not given is learned.
 
@@ -66,6 +90,7 @@ class Task:
             goals too, but not how far a robot has come; None means all of them.
         servo: joint servos beneath the actions, which then are joint positions; None for none. The
             environment is wrapped to have them; ``reward`` still takes the actuators' commands.
+        view: pixels and repeated actions; the environment is wrapped for them.
     """
 
     name: str
@@ -79,6 +104,7 @@ class Task:
     model_inputs: tuple[int, ...] | None = None
     policy_inputs: tuple[int, ...] | None = None
     servo: PDServo | None = None
+    view: View = View()
 
 
 @dataclass(frozen=True)
@@ -112,9 +138,58 @@ def env_spec(env: gym.Env[Any, Any]) -> EnvSpec:
         ValueError: if the observation is not a flat Box, the action not a flat bounded Box, or the
             control period is not known.
     """
-    obs, act = env.observation_space, env.action_space
+    obs = env.observation_space
     if not isinstance(obs, gym.spaces.Box) or len(obs.shape) != 1:
         raise ValueError(f"observation space: expected a Box of shape (D,), got {obs}")
+    low, high = _action_bounds(env)
+    return EnvSpec(obs.shape[0], low, high, control_period(env), episode_limit(env))
+
+
+@dataclass(frozen=True)
+class PixelSpec:
+    """The sizes and limits of an environment seen as frames, with continuous actions.
+
+    Attributes:
+        frame_shape: of an observation, uint8 ``[height, width, channels]``.
+        action_low: least action ``[A]``, finite.
+        action_high: greatest action ``[A]``, finite.
+        dt: control period, s.
+        max_episode_steps: steps after which an episode is truncated, or None.
+    """
+
+    frame_shape: tuple[int, int, int]
+    action_low: npt.NDArray[np.float64]
+    action_high: npt.NDArray[np.float64]
+    dt: float
+    max_episode_steps: int | None
+
+    @property
+    def action_dim(self) -> int:
+        """A, entries of an action."""
+        return len(self.action_low)
+
+
+def pixel_spec(env: gym.Env[Any, Any]) -> PixelSpec:
+    """Read the sizes and limits off an environment.
+
+    Raises:
+        ValueError: if the observation is no frame, the action not a flat bounded Box, or the
+            control period is not known.
+    """
+    obs = env.observation_space
+    frames = isinstance(obs, gym.spaces.Box) and obs.dtype == np.uint8 and len(obs.shape) == 3
+    if not frames or obs.shape is None:
+        raise ValueError(f"observation space: expected frames (H, W, C) of uint8, got {obs}")
+    height, width, channels = obs.shape
+    low, high = _action_bounds(env)
+    return PixelSpec((height, width, channels), low, high, control_period(env), episode_limit(env))
+
+
+def _action_bounds(
+    env: gym.Env[Any, Any],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Least and greatest action, both ``[A]``."""
+    act = env.action_space
     if not isinstance(act, gym.spaces.Box) or len(act.shape) != 1:
         raise ValueError(f"action space: expected a continuous Box of shape (A,), got {act}")
     if not (np.isfinite(act.low).all() and np.isfinite(act.high).all()):
@@ -122,13 +197,7 @@ def env_spec(env: gym.Env[Any, Any]) -> EnvSpec:
             f"action space: expected finite bounds, got low={act.low} high={act.high}; "
             "give the environment a bounded action space"
         )
-    return EnvSpec(
-        observation_dim=obs.shape[0],
-        action_low=act.low.astype(np.float64),
-        action_high=act.high.astype(np.float64),
-        dt=control_period(env),
-        max_episode_steps=episode_limit(env),
-    )
+    return act.low.astype(np.float64), act.high.astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -167,13 +236,20 @@ def table_spec(env: gym.Env[Any, Any]) -> TableSpec:
     )
 
 
+def action_repeat(env: gym.Env[Any, Any]) -> int:
+    """Control steps of the environment itself that each action is held for."""
+    held = env.has_wrapper_attr("action_repeat")
+    return int(env.get_wrapper_attr("action_repeat")) if held else 1
+
+
 def episode_limit(env: gym.Env[Any, Any]) -> int | None:
-    """Steps after which the environment truncates an episode, None if it never does."""
-    return env.spec.max_episode_steps if env.spec is not None else None
+    """Actions after which the environment truncates an episode, None if it never does."""
+    limit = env.spec.max_episode_steps if env.spec is not None else None
+    return None if limit is None else math.ceil(limit / action_repeat(env))
 
 
 def control_period(env: gym.Env[Any, Any]) -> float:
-    """Seconds from one action to the next: ``env.dt``, or one frame of ``render_fps``.
+    """Seconds from one action to the next: by ``env.dt``, or one frame of ``render_fps``.
 
     Raises:
         ValueError: if the environment tells neither.
@@ -186,7 +262,7 @@ def control_period(env: gym.Env[Any, Any]) -> float:
             "control period: expected an attribute `dt`, s, or metadata['render_fps'] of the "
             f"environment, got neither from {base!r}"
         )
-    return float(dt)
+    return float(dt) * action_repeat(env)
 
 
 def physics_state(env: gym.Env[Any, Any]) -> npt.NDArray[np.float64]:

@@ -11,8 +11,9 @@ from typing import Any
 import gymnasium as gym
 
 from mpc_robot.envs import cartpole, mazes, reacher_two_link
-from mpc_robot.envs.base import Task
+from mpc_robot.envs.base import Task, View
 from mpc_robot.envs.gymnasium_mujoco import GYMNASIUM_MUJOCO
+from mpc_robot.envs.pixels import ActionRepeat, Pixels, split_view
 from mpc_robot.envs.servo import ServoActions
 from mpc_robot.envs.wrappers import FiniteOrError, Numbered, Observe, muted_warnings
 from mpc_robot.errors import UnknownNameError
@@ -51,7 +52,10 @@ def unused_name(name: str) -> str:
 
 
 def get_task(name: str) -> Task:
-    """The task of that name or Gymnasium id.
+    """The task of that name or Gymnasium id, seen as what follows it says.
+
+    ``+pixels`` shows it as frames, ``+stackN`` as the last N of them, and ``+repeatN`` holds every
+    action for N control steps, as in ``CartpoleSwingup-v0+pixels+repeat2``.
 
     Any other id that Gymnasium knows, or ``module:Id`` whose module registers it, becomes a task
     whose reward and termination are learned; unless the module made it a task, as
@@ -59,8 +63,12 @@ def get_task(name: str) -> Task:
 
     Raises:
         UnknownNameError: if there is no such task or environment; it names the nearest tasks.
+        ValueError: if what follows its name makes no sense.
         ModuleNotFoundError: if the module imports another that is not there.
     """
+    plain, view = split_view(name)
+    if view != View():
+        return replace(get_task(plain), name=name, view=view)
     for task in TASKS.values():
         if name in (task.name, task.env_id):
             return task
@@ -95,6 +103,8 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env[Any, Any]:
 
     Raises:
         gymnasium.error.Error: if Gymnasium cannot make it.
+        TypeError: if it is to be seen as pixels, but is not simulated by MuJoCo.
+        RenderingUnavailable: if it is to be seen as pixels, but nothing can be drawn here.
     """
     # Environments that cannot be rendered need not know the argument.
     render = {} if render_mode is None else {"render_mode": render_mode}
@@ -107,4 +117,7 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env[Any, Any]:
         env = ServoActions(env, task.servo)
     if all(isinstance(s, gym.spaces.Discrete) for s in (env.observation_space, env.action_space)):
         env = Numbered(env)
-    return FiniteOrError(env)
+    env = FiniteOrError(env)
+    if task.view.repeat > 1:
+        env = ActionRepeat(env, task.view.repeat)
+    return Pixels(env, task.view.stack) if task.view.pixels else env

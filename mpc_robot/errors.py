@@ -22,6 +22,10 @@ class RealTimeRefusedError(PermissionError):
     """The system does not allow real-time scheduling; the message names what is missing."""
 
 
+class RenderingUnavailable(RuntimeError):  # noqa: N818 - a state of the machine, not a mistake
+    """This machine or environment can not make pictures."""
+
+
 class RunExistsError(FileExistsError):
     """The output folder already holds a run; nothing in it was touched."""
 

@@ -19,8 +19,12 @@ from mpc_robot.cli.ros2 import Ros2, Ros2Sim, parse_ros2, parse_ros2_sim
 from mpc_robot.cli.run import Run, parse_run
 from mpc_robot.cli.tasks import Tasks
 from mpc_robot.cli.train import Train, parse_train
-from mpc_robot.errors import CheckpointError, PlantError, UnknownNameError
-from mpc_robot.training.video import RenderingUnavailable
+from mpc_robot.errors import (
+    CheckpointError,
+    PlantError,
+    RenderingUnavailable,
+    UnknownNameError,
+)
 
 GOOD, FAILED, WRONG_WORDS = 0, 1, 2
 """Exit codes."""

@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -24,10 +25,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from mpc_robot.cli.common import Common, CommonOptions, Failed, Outcome
-from mpc_robot.envs import TASKS
+from mpc_robot.envs import TASKS, get_task, make_env
 from mpc_robot.training.video import picture, renderable_env
 
 LEAST_DISK_GB = 1.0
+FRAMES = 50
 OPTIONAL = {
     "rclpy": ("ros", "mpc-robot ros2, where no /opt/ros is sourced"),
     "cyclonedds": ("dds", "mpc-robot ros2 --transport dds"),
@@ -56,7 +58,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Doctor:
-    """Check this machine: Python, torch, MuJoCo, rendering, disk and optional extras."""
+    """Check this machine: Python, torch, MuJoCo, rendering, pixels, disk and optional extras."""
 
     common: Common = field(default_factory=CommonOptions)
 
@@ -65,6 +67,7 @@ class Doctor:
         checks = [
             *(_check(name, look) for name, look in REQUIRED.items()),
             _check("rendering", _rendering, required=False),
+            _check("pixels", _pixels, required=False),
             *(_optional(module) for module in OPTIONAL),
         ]
         table = Table("", "check", "found")
@@ -118,6 +121,20 @@ def _rendering() -> str:
         base: Any = env.unwrapped
         backend = type(base.mujoco_renderer.viewer.opengl_context).__module__
     return f"rendered {width} x {height} by {backend}"
+
+
+def _pixels() -> str:
+    """Let a task be seen as frames, for as long as tells how fast that is."""
+    with closing(make_env(get_task("CartpoleBalance-v0+pixels"))) as env:
+        frame, _ = env.reset(seed=0)
+        if len(np.unique(frame)) < 2:
+            raise ArithmeticError("frames are of one colour")
+        started = time.perf_counter()
+        for _ in range(FRAMES):
+            env.step(np.zeros(1))
+        rate = FRAMES / (time.perf_counter() - started)
+    height, width, _ = frame.shape
+    return f"{width} x {height} by {os.environ['MUJOCO_GL']}, {rate:.0f} frames/s"
 
 
 def _gymnasium() -> str:

@@ -20,7 +20,7 @@ class Experience:
     """One real step, or a batch of them with a leading axis.
 
     Attributes:
-        observation: ``[..., D]`` before the action.
+        observation: ``[..., D]`` before the action; of pixels a frame ``[H, W, C]``.
         action: ``[..., A]`` as applied.
         reward: ``[...]``.
         next_observation: ``[..., D]``; at the end of an episode the true last observation.

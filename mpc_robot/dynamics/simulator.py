@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import mujoco
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mpc_robot.dynamics.base import Sensed, Trajectories, Transition
 from mpc_robot.dynamics.randomization import Randomization, draw_variants
-from mpc_robot.envs.base import Task, check_physics_state
+from mpc_robot.envs.base import Task, View, check_physics_state
 from mpc_robot.envs.registry import make_env
 from mpc_robot.envs.rewards import never
 from mpc_robot.envs.servo import ServoLaw
@@ -310,7 +310,8 @@ def _picked(commands: Floats, which: npt.NDArray[np.int64]) -> Floats:
 
 def _model_and_frame_skip(task: Task) -> tuple[mujoco.MjModel, int]:
     """A copy of the environment's model that does not hide divergence by resetting itself."""
-    env = make_env(task)
+    require(task.view.repeat == 1, "task", "an action for each control step", task.name)
+    env = make_env(replace(task, view=View()))
     base: Any = env.unwrapped
     model = copy.copy(base.model)
     path = getattr(base, "fullpath", None)  # of Gymnasium's, which compute the forces themselves

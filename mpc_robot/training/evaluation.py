@@ -31,7 +31,7 @@ class Episode:
     """One recorded episode of T steps.
 
     Attributes:
-        observations: ``[T + 1, D]``, from the reset on.
+        observations: ``[T + 1, D]``, or frames ``[T + 1, H, W, C]``, from the reset on.
         actions: ``[T, A]`` as applied.
         rewards: ``[T]``.
         terminated: the task ended for good.
@@ -88,9 +88,10 @@ class Evaluation:
         return float(self.returns.std())
 
 
-def snapshot(values: Any) -> Floats:
-    """A copy in float64, for an environment may go on to change its array in place."""
-    return np.array(values, dtype=np.float64)
+def snapshot(values: Any) -> npt.NDArray[Any]:
+    """A copy, for an environment may go on to change its array in place: float64, frames uint8."""
+    given = np.asarray(values)
+    return np.array(given, dtype=np.uint8 if given.dtype == np.uint8 else np.float64)
 
 
 def run_episode(

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from mpc_robot.agents import agent_kind, build_agent
 from mpc_robot.envs import get_task, make_env
-from mpc_robot.errors import CheckpointError
+from mpc_robot.errors import CheckpointError, RenderingUnavailable
 from mpc_robot.training.config import from_json, to_json
 from mpc_robot.training.display import Display
 from mpc_robot.training.evaluation import Evaluation, check_episodes_end, evaluate
@@ -22,7 +22,6 @@ from mpc_robot.training.learning_curve import plot_learning_curve
 from mpc_robot.training.report import write_report
 from mpc_robot.training.run_folder import RunFolder
 from mpc_robot.training.trainer import TrainConfig, Trainer
-from mpc_robot.training.video import RenderingUnavailable
 
 SILENT = Console(quiet=True)
 

@@ -14,6 +14,7 @@ import numpy as np
 from mpc_robot.agents.base import Agent, Metrics
 from mpc_robot.data.replay import Experience
 from mpc_robot.envs import Task, make_env
+from mpc_robot.envs.pixels import CONTROL_STEPS
 from mpc_robot.errors import CheckpointError
 from mpc_robot.training import checkpoint
 from mpc_robot.training.display import Display
@@ -61,7 +62,8 @@ class Progress:
     """How far a run has come.
 
     Attributes:
-        env_step: real steps taken by training, without evaluations.
+        env_step: real control steps taken by training, without evaluations; of an action that is
+            held for several, each counts.
         episode: training episodes finished.
         metrics_offset: bytes of ``metrics.jsonl`` written.
         wall_s: time spent on training, s, over all resumes, without evaluations.
@@ -86,6 +88,11 @@ def evaluation_metrics(evaluation: Evaluation, wall_s: float) -> Metrics:
     }
 
 
+def _passed(every: int, before: int, now: int) -> bool:
+    """Whether a multiple of ``every`` was reached since ``before``."""
+    return before // every < now // every
+
+
 class Trainer:
     """Drives an agent through a task; checkpoints only at the end of an episode.
 
@@ -100,6 +107,7 @@ class Trainer:
         self.folder, self.task, self.agent, self.config = folder, task, agent, config
         self.display = display
         self.progress = Progress()
+        self._evaluated_at = 0
 
     def save(self) -> None:
         """Replace the checkpoint by what is now; only at the end of an episode.
@@ -142,10 +150,9 @@ class Trainer:
                 before = progress.env_step
                 self._train_episode(env, log)
                 done = progress.env_step >= self.config.steps
-                if done and progress.env_step % self.config.eval_every:
+                if done and self._evaluated_at != progress.env_step:
                     self._evaluate(log)
-                every = self.config.checkpoint_every
-                if done or before // every < progress.env_step // every:
+                if done or _passed(self.config.checkpoint_every, before, progress.env_step):
                     progress.metrics_offset = log.sync()
                     self.save()
 
@@ -160,7 +167,7 @@ class Trainer:
         while not (terminated or truncated):
             started = time.perf_counter()
             action = self.agent.act(observation, explore=True)
-            reached, reward, terminated, truncated, _ = env.step(action)
+            reached, reward, terminated, truncated, info = env.step(action)
             step = Experience(
                 observation, action, float(reward), snapshot(reached), terminated, truncated
             )
@@ -169,10 +176,11 @@ class Trainer:
                 learned[name].append(value)
             observation = step.next_observation
             rewards.append(step.reward)
-            progress.env_step += 1
+            before = progress.env_step
+            progress.env_step += info.get(CONTROL_STEPS, 1)
             progress.wall_s += time.perf_counter() - started
             self.display.step(progress.env_step)
-            if progress.env_step % self.config.eval_every == 0:
+            if _passed(self.config.eval_every, before, progress.env_step):
                 self._evaluate(log)
         progress.episode += 1
         metrics = {
@@ -188,7 +196,7 @@ class Trainer:
 
     def _evaluate(self, log: MetricsLog) -> None:
         """What has been learned by now, also in the middle of an episode, and its metrics."""
-        env_step = self.progress.env_step
+        env_step = self._evaluated_at = self.progress.env_step
         controller = self.agent.controller()
         evaluation = evaluate(
             self.task, controller, self.config.eval_episodes, self.evaluation_seed

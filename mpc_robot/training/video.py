@@ -19,14 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc_robot.envs import Task, control_period, make_env
+from mpc_robot.errors import RenderingUnavailable
 
 MOST_FRAMES_PER_S = 30.0
 Picture = npt.NDArray[np.uint8]
 """RGB ``[height, width, 3]``."""
-
-
-class RenderingUnavailable(RuntimeError):  # noqa: N818 - a state of the machine, not a mistake
-    """This machine or environment can not make pictures."""
 
 
 def renderable_env(task: Task) -> gym.Env[Any, Any]:

@@ -65,10 +65,14 @@ def test_tasks_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_doctor_renders_and_names_extras(said: Callable[[], dict[str, Any]]) -> None:
     assert main(["doctor", "--json"]) == GOOD
     checks = {check["name"]: check for check in said()["checks"]}
-    assert {"python", "torch", "mujoco", "gymnasium", "disk", "rendering"} <= checks.keys()
+    known = {"python", "torch", "mujoco", "gymnasium", "disk", "rendering", "pixels"}
+    assert known <= checks.keys()
     assert all(check["works"] for check in checks.values() if check["required"])
     rendering = checks["rendering"]
     assert "by mujoco." in rendering["detail"] or not rendering["works"]
+    pixels = checks["pixels"]
+    assert "64 x 64 by" in pixels["detail"] or "apt-get install" in pixels["detail"]
+    assert not pixels["required"]
     extra = checks["pytorch_mppi"]
     assert extra["works"] or "pip install 'mpc-robot[bench]'" in extra["detail"]
 

@@ -16,8 +16,9 @@ from mpc_robot.controllers.simulator_presets import PRESETS
 from mpc_robot.dynamics.ensemble import ProbabilisticEnsemble
 from mpc_robot.dynamics.simulator import Physics
 from mpc_robot.envs import TASKS, PDServo
+from mpc_robot.errors import RenderingUnavailable
 from mpc_robot.training.trust_plan import planning_steps
-from mpc_robot.training.video import RenderingUnavailable, renderable_env
+from mpc_robot.training.video import renderable_env
 
 GOOD, FAILED, WRONG_WORDS = 0, 1, 2
 RUN = ["run", "--task", "CartpoleBalance-v0", "--steps", "3"]

@@ -11,9 +11,10 @@ import pytest
 
 from mpc_robot.controllers import RandomController
 from mpc_robot.envs import get_task
+from mpc_robot.errors import RenderingUnavailable
 from mpc_robot.training.evaluation import evaluate
 from mpc_robot.training.learning_curve import plot_learning_curve
-from mpc_robot.training.video import RenderingUnavailable, film, picture, renderable_env
+from mpc_robot.training.video import film, picture, renderable_env
 
 CARTPOLE = get_task("CartpoleBalance-v0")  # 50 Hz
 

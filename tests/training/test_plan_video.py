@@ -24,7 +24,7 @@ from mpc_robot.controllers import (
 )
 from mpc_robot.dynamics.simulator import Simulator
 from mpc_robot.envs import PDServo, get_task, make_env, physics_state
-from mpc_robot.errors import UnknownNameError
+from mpc_robot.errors import RenderingUnavailable, UnknownNameError
 from mpc_robot.training.evaluation import evaluate
 from mpc_robot.training.plan_video import (
     PLAN,
@@ -35,7 +35,7 @@ from mpc_robot.training.plan_video import (
     film_plans,
     traced_point,
 )
-from mpc_robot.training.video import RenderingUnavailable, picture, renderable_env
+from mpc_robot.training.video import picture, renderable_env
 
 CARTPOLE = get_task("CartpoleBalance-v0")  # 50 Hz, contacts off, a camera that stays
 NOWHERE = np.empty((0, 2, 3))

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -299,3 +300,21 @@ def test_config_json_is_what_was_given(tmp_path: Path, fake_agent: MakeAgent) ->
     run = trainer(tmp_path, fake_agent)
     run.folder.create({"agent": "fake"}, save_first=run.save)
     assert json.loads((tmp_path / "config.json").read_text()) == {"format": 1, "agent": "fake"}
+
+
+@pytest.mark.parametrize("steps", [600, 700])
+def test_each_control_step_of_a_held_action_counts(
+    tmp_path: Path, fake_agent: MakeAgent, steps: int
+) -> None:
+    """Actions held for 3 of Pendulum's 200 steps: an episode has 67, the last held for 2."""
+    config = replace(CONFIG, task="Pendulum-v1+repeat3", steps=steps, eval_every=250)
+    run = trainer(tmp_path, fake_agent, config)
+    run.folder.create({}, save_first=run.save)
+    run.train()
+    lines = read_metrics(run.folder.metrics)
+    training = [line for line in lines if "train/return" in line]
+    episodes = -(-steps // 200)
+    assert [line["env_step"] for line in training] == [200 * (i + 1) for i in range(episodes)]
+    assert {line["train/length"] for line in training} == {67}
+    evaluated = [line["env_step"] for line in lines if "eval/return_mean" in line]
+    assert evaluated == [251, 502, *([600] if steps == 600 else [750, 800])]

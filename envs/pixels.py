@@ -1,0 +1,200 @@
+"""Tasks seen as pixels: frames in place of vectors, and actions held for several control steps."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import os
+import sys
+from collections import deque
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from mpc_robot.envs.base import Frame, View, physics_state
+from mpc_robot.errors import RenderingUnavailable, require
+
+SIZE = 64
+"""Width and height of a frame, pixels (World Models, arXiv:1803.10122, and all since)."""
+CONTROL_STEPS = "control_steps"
+"""Where ``info`` tells for how many control steps an action was held."""
+
+_BACKENDS = {"linux": "egl", "darwin": "cgl"}
+_GEOMS = 10_000
+
+
+def split_view(name: str) -> tuple[str, View]:
+    """What a task is called without its view, and the view: ``Hopper-v5+pixels+repeat2``.
+
+    Raises:
+        ValueError: if what follows a ``+`` is none of ``pixels``, ``stackN`` and ``repeatN``.
+    """
+    name, *words = name.split("+")
+    said: dict[str, Any] = {}
+    for word in words:
+        key = word.rstrip("0123456789")
+        value, counts = word[len(key) :], key in ("stack", "repeat")
+        known = (counts or key == "pixels") and bool(value) == counts and key not in said
+        require(known, "task", "a name, then +pixels, +stackN or +repeatN", word)
+        said[key] = int(value) if counts else True
+    return name, View(**said)
+
+
+class Camera:
+    """Draws a MuJoCo model in any state, plainly: without shadows, reflections or a window."""
+
+    def __init__(self, model: mujoco.MjModel, camera: int = -1, size: int = SIZE) -> None:
+        """Look at a copy of the model as it now is.
+
+        Args:
+            model: what to draw.
+            camera: number of the camera in the model; -1 for one that sees all of it at its start.
+            size: width and height of a frame, pixels.
+
+        Raises:
+            RenderingUnavailable: if there is no OpenGL to draw with.
+        """
+        self._model = copy.copy(model)
+        self._model.vis.quality.shadowsize = 0
+        self._model.vis.quality.offsamples = 4  # thin poles move by fractions of a pixel
+        self._model.vis.global_.offwidth = self._model.vis.global_.offheight = size
+        self._data = mujoco.MjData(self._model)
+        self._gl = drawing_context(size)
+        self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._scene = mujoco.MjvScene(self._model, _GEOMS)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        self._camera, self._options = mujoco.MjvCamera(), mujoco.MjvOption()
+        if camera < 0:
+            mujoco.mjv_defaultFreeCamera(self._model, self._camera)
+        else:
+            self._camera.type, self._camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, camera
+        self._size = size
+
+    def frame(self, state: npt.NDArray[np.float64]) -> Frame:
+        """The frame ``[size, size, 3]`` of a physics state ``[S]``; the same state, the same bits.
+
+        See :func:`mpc_robot.envs.base.physics_state`.
+        """
+        mujoco.mj_setState(self._model, self._data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+        mujoco.mj_forward(self._model, self._data)  # positions are behind by one physics step
+        self._gl.make_current()
+        everything = mujoco.mjtCatBit.mjCAT_ALL
+        mujoco.mjv_updateScene(
+            self._model, self._data, self._options, None, self._camera, everything, self._scene
+        )
+        frame, viewport = self._empty(), mujoco.MjrRect(0, 0, self._size, self._size)
+        mujoco.mjr_render(viewport, self._scene, self._context)
+        mujoco.mjr_readPixels(frame, None, viewport, self._context)
+        return np.ascontiguousarray(frame[::-1])  # OpenGL counts rows from below
+
+    def close(self) -> None:
+        """Let go of the drawing buffers; it draws no more."""
+        self._gl.make_current()
+        self._context.free()
+        self._gl.free()
+
+    def _empty(self) -> Frame:
+        return np.empty((self._size, self._size, 3), dtype=np.uint8)
+
+
+def drawing_context(size: int) -> Any:
+    """MuJoCo's OpenGL context without a window, made current.
+
+    It is of the kind that ``MUJOCO_GL`` names, which by default becomes ``egl`` on Linux and
+    ``cgl`` on macOS, so that Gymnasium draws by the same.
+
+    Raises:
+        RenderingUnavailable: saying what is missing, and how to get it.
+    """
+    kind = os.environ.setdefault("MUJOCO_GL", _BACKENDS.get(sys.platform, "glfw"))
+    os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa's threads cost more than such a frame
+    try:
+        context = importlib.import_module(f"mujoco.{kind}").GLContext(size, size)
+        context.make_current()
+    except Exception as error:  # each OpenGL stack fails in its own way
+        reason = str(error).partition("\n")[0]
+        raise RenderingUnavailable(
+            f"pixels can not be drawn by {kind} ({type(error).__name__}: {reason}); expected EGL: "
+            "on Debian or Ubuntu, apt-get install libegl1 libgl1-mesa-dri and leave MUJOCO_GL "
+            "unset; or another OpenGL named by MUJOCO_GL (egl, osmesa or glfw)"
+        ) from error
+    return context
+
+
+def camera_of(env: gym.Env[Any, Any]) -> int:
+    """The camera that an environment is best seen from: its own, the model's first, or -1."""
+    base: Any = env.unwrapped
+    own = getattr(getattr(base, "mujoco_renderer", None), "camera_id", None)
+    if own is not None and own >= 0:
+        return int(own)
+    return 0 if base.model.ncam else -1
+
+
+class Pixels(gym.Wrapper[Frame, Any, Any, Any]):
+    """Observe a MuJoCo environment by a camera, in place of the environment's own observation."""
+
+    def __init__(self, env: gym.Env[Any, Any], stack: int = 1) -> None:
+        """Observe the last ``stack`` frames.
+
+        Raises:
+            TypeError: if the environment is not simulated by MuJoCo.
+            RenderingUnavailable: if there is no OpenGL to draw with.
+        """
+        super().__init__(env)
+        base: Any = env.unwrapped
+        if not isinstance(getattr(base, "model", None), mujoco.MjModel):
+            raise TypeError(f"pixels: expected a MuJoCo environment, got {base!r}")
+        self.camera = Camera(base.model, camera_of(env))
+        self._frames = deque[Frame](maxlen=stack)
+        self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3 * stack), np.uint8)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Frame, dict[str, Any]]:
+        """Reset; as many of the first frame as are observed."""
+        _, info = self.env.reset(seed=seed, options=options)
+        frame = self.camera.frame(physics_state(self.env))
+        self._frames.extend([frame] * (self._frames.maxlen or 1))
+        return self._observation(), info
+
+    def step(self, action: Any) -> tuple[Frame, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step; the last frames, newest last."""
+        _, reward, terminated, truncated, info = self.env.step(action)
+        self._frames.append(self.camera.frame(physics_state(self.env)))
+        return self._observation(), reward, terminated, truncated, info
+
+    def render(self) -> Any:
+        """The environment's own picture, in its own context of OpenGL."""
+        viewer = getattr(getattr(self.env.unwrapped, "mujoco_renderer", None), "viewer", None)
+        if viewer is not None:
+            viewer.make_context_current()
+        return self.env.render()
+
+    def close(self) -> None:
+        """Close camera and environment."""
+        self.camera.close()
+        self.env.close()
+
+    def _observation(self) -> Frame:
+        return np.concatenate(self._frames, axis=-1)
+
+
+class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
+    """Hold each action for several control steps, and sum their rewards."""
+
+    def __init__(self, env: gym.Env[Any, Any], repeat: int) -> None:
+        """Hold each action for ``repeat`` control steps, or to the end of the episode."""
+        super().__init__(env)
+        self.action_repeat = repeat
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """The last observation, the sum of rewards, and what ended the episode if anything did."""
+        total, taken, ended = 0.0, 0, False
+        while taken < self.action_repeat and not ended:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total, taken, ended = total + float(reward), taken + 1, terminated or truncated
+        return observation, total, terminated, truncated, {**info, CONTROL_STEPS: taken}
