@@ -1,0 +1,237 @@
+"""Where a tree search goes next and what it decides: the rules as formulas, compiled.
+
+``q`` is the mean return of an action, ``count`` how often it was tried, ``visits`` how often its
+state was visited, which counts the state's own evaluation.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mpc_robot.controllers.tree_arrays import Floats, Ints, Tree, back_up
+from mpc_robot.controllers.tree_rules import GUMBEL_RULE, UCT_RULE, Rule
+from mpc_robot.envs.compiled import compiled, inlined, scrambled
+
+
+@compiled
+def select(tree: Tree, rule: Rule, leaves: Ints) -> int:
+    """Walk down every tree to an edge that leads out of it; how many there are, K.
+
+    A walk that ends in a terminal state is backed up at once and leads nowhere else.
+
+    Args:
+        tree: where.
+        rule: how.
+        leaves: tree, parent, action and number of the node to come of each edge ``[4, B]``, out.
+    """
+    found = 0
+    for b in range(len(tree.trees)):
+        node, action = descend(tree, rule, b)
+        if action >= 0:
+            leaves[0, found], leaves[1, found] = b, node
+            leaves[2, found], leaves[3, found] = action, tree.trees[b].used
+            found += 1
+    return found
+
+
+@inlined
+def descend(tree: Tree, rule: Rule, b: int) -> tuple[int, int]:
+    """The edge that leads out of tree ``b``; action -1 if a terminal state was met, or none is."""
+    node = 0
+    while True:
+        action = choose(tree, rule, b, node)
+        if action < 0:  # nothing here may be tried any more
+            if node == 0:
+                return node, action
+            here = tree.nodes[b, node]
+            tree.edges[b, here.parent, here.action].legal = 0
+            node = 0
+            continue
+        child = tree.edges[b, node, action].child
+        if child < 0:
+            return node, action
+        if tree.nodes[b, child].discount == 0.0:
+            back_up(tree, b, child, 0.0)
+            return child, -1
+        node = child
+
+
+@inlined
+def choose(tree: Tree, rule: Rule, b: int, node: int) -> int:
+    """The action to try next at a node; -1 if none may be tried."""
+    if rule.kind != GUMBEL_RULE:
+        return bounded(tree, rule, b, node)
+    if node > 0:
+        return follow_improved(tree, rule, b, node)
+    simulation = min(tree.nodes[b, 0].visits - 1, rule.schedule.shape[1] - 1)
+    return halve(tree, rule, b, rule.schedule[b, simulation])
+
+
+@inlined
+def bounded(tree: Tree, rule: Rule, b: int, node: int) -> int:
+    """The action of the greatest upper confidence bound: UCT's or MuZero's."""
+    this, edges, visits = tree.trees[b], tree.edges[b, node], tree.nodes[b, node].visits
+    span = this.high - this.low
+    best, highest = -1, -np.inf
+    for a in range(width(rule, visits, len(edges))):
+        edge = edges[a]
+        if edge.legal:
+            if rule.kind == UCT_RULE:
+                score = uct(edge.q, edge.count, visits, rule.first)
+            else:
+                q = (edge.q - this.low) / span if edge.count > 0 and span > 0.0 else 0.0
+                score = q + puct(edge.prior, edge.count, visits, rule.first, rule.second)
+            if score > highest or (score == highest and prefers(this.seed, node, a, best)):
+                best, highest = a, score
+    return best
+
+
+@inlined
+def width(rule: Rule, visits: int, actions: int) -> int:
+    """How many of a state's actions may be tried after so many visits."""
+    if rule.coefficient == np.inf:
+        return actions
+    allowed: int = math.ceil(rule.coefficient * visits**rule.exponent)
+    return min(actions, max(1, allowed))
+
+
+@inlined
+def uct(q: float, count: int, visits: int, c: float) -> float:
+    """Upper confidence bound of an action, infinite for one never tried."""
+    if count == 0:
+        return np.inf
+    return q + c * math.sqrt(math.log(visits) / count)
+
+
+@inlined
+def puct(prior: float, count: int, visits: int, c1: float, c2: float) -> float:
+    """What MuZero adds to an action's Q in [0, 1]."""
+    return prior * math.sqrt(visits) / (1.0 + count) * (c1 + math.log((visits + c2 + 1.0) / c2))
+
+
+@inlined
+def prefers(seed: int, node: int, one: int, other: int) -> bool:
+    """Whether to take ``one`` of two equal actions: as a coin says that falls once per node."""
+    return lot(seed, node, one) > lot(seed, node, other)
+
+
+@inlined
+def lot(seed: int, node: int, action: int) -> int:
+    """A number that looks random."""
+    return scrambled(np.uint64(seed) + np.uint64(node << 20) + np.uint64(action))
+
+
+@inlined
+def halve(tree: Tree, rule: Rule, b: int, visits: int) -> int:
+    """Sequential halving at the root: the best action, by Gumbel, of those tried so often.
+
+    Where none was, as after actions were given up, those count that come next below, or above.
+    """
+    edges, below, least = tree.edges[b, 0], -1, -1
+    for a in range(len(edges)):
+        count = edges[a].count
+        if edges[a].legal:
+            below = max(below, count) if count <= visits else below
+            least = count if least < 0 else min(least, count)
+    wanted = below if below >= 0 else least
+    scores = improved(tree, rule, b, 0)
+    best, highest = -1, -np.inf
+    for a in range(len(edges)):
+        if edges[a].legal and edges[a].count == wanted:
+            score = scores[a] + rule.gumbel[b, a]
+            if best < 0 or score > highest:
+                best, highest = a, score
+    return best
+
+
+@inlined
+def follow_improved(tree: Tree, rule: Rule, b: int, node: int) -> int:
+    """The action that has had the least of its share by the improved policy (section 5)."""
+    edges = tree.edges[b, node]
+    shares = improved(tree, rule, b, node)
+    softmax(shares)
+    visits = tree.nodes[b, node].visits  # one more than its actions were tried
+    best, highest = -1, -np.inf
+    for a in range(len(edges)):
+        lag = shares[a] - edges[a].count / visits
+        if edges[a].legal and lag > highest:
+            best, highest = a, lag
+    return best
+
+
+@inlined
+def improved(tree: Tree, rule: Rule, b: int, node: int) -> Floats:
+    """Logits of Gumbel MuZero's improved policy at a node, in ``rule.scratch``.
+
+    ``logits + sigma(completed Q)`` with ``sigma(q) = (c_visit + max n) c_scale q`` (equation 8),
+    where Q is scaled to [0, 1] over the node's actions and is ``mixed_value`` for what was never
+    tried; -inf for illegal actions.
+    """
+    edges, out = tree.edges[b, node], rule.scratch
+    missing = mixed_value(tree, b, node)
+    most, low, high = 0, np.inf, -np.inf
+    for a in range(len(edges)):
+        edge = edges[a]
+        if edge.legal:
+            out[a] = edge.q if edge.count > 0 else missing
+            most, low, high = max(most, edge.count), min(low, out[a]), max(high, out[a])
+    factor = (rule.second + most) * rule.first / max(high - low, 1e-8)
+    for a in range(len(edges)):
+        out[a] = edges[a].logit + factor * (out[a] - low) if edges[a].legal else -np.inf
+    return out
+
+
+@inlined
+def mixed_value(tree: Tree, b: int, node: int) -> float:
+    """The model's value of a node, mixed with the Q of its actions tried (equation 33)."""
+    edges, value = tree.edges[b, node], tree.nodes[b, node].value
+    tried, mass, weighted = 0, 0.0, 0.0
+    for a in range(len(edges)):
+        edge = edges[a]
+        if edge.legal and edge.count > 0:
+            share = max(edge.prior, 1e-300)
+            tried, mass, weighted = tried + edge.count, mass + share, weighted + share * edge.q
+    mixed: float = value if tried == 0 else (value + tried * weighted / mass) / (1.0 + tried)
+    return mixed
+
+
+@inlined
+def softmax(scores: Floats) -> None:
+    """Turn logits ``[A]``, some of them -inf, into probabilities in place."""
+    highest, total = -np.inf, 0.0
+    for a in range(len(scores)):
+        highest = max(highest, scores[a])
+    for a in range(len(scores)):
+        scores[a] = math.exp(scores[a] - highest)
+        total += scores[a]
+    for a in range(len(scores)):
+        scores[a] /= total
+
+
+@compiled
+def decide(tree: Tree, rule: Rule, policy: Floats, action: Ints) -> None:
+    """The policy ``[B, A]`` and best action ``[B]`` at the roots; -1 if none may be taken.
+
+    By Gumbel, the improved policy and the best of the actions tried most; else the share of the
+    visits and the action tried most, of equals that of the best Q.
+    """
+    for b in range(len(tree.trees)):
+        edges, most, total = tree.edges[b, 0], 0, 0
+        for a in range(len(edges)):
+            if edges[a].legal:
+                most, total = max(most, edges[a].count), total + edges[a].count
+        action[b] = -1
+        if most == 0:
+            continue
+        if rule.kind == GUMBEL_RULE:
+            action[b] = halve(tree, rule, b, most)
+            policy[b] = improved(tree, rule, b, 0)
+            softmax(policy[b])
+            continue
+        for a in range(len(edges)):
+            policy[b, a] = edges[a].count / total if edges[a].legal else 0.0
+            if edges[a].legal and edges[a].count == most:
+                if action[b] < 0 or edges[a].q > edges[action[b]].q:
+                    action[b] = a
