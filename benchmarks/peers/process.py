@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parent
 WORKERS = {
     "judo": FOLDER / "plan_judo.py",
     "mbrl-lib": FOLDER / "plan_mbrl_lib.py",
+    "mctx": FOLDER / "search_mctx.py",
     "pytorch-mppi": FOLDER / "plan_pytorch_mppi.py",
 }
 """Name of a peer -> the script that plans with it; it needs nothing but the peer."""
