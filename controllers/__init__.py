@@ -10,6 +10,7 @@ from mpc_robot.controllers.base import (
 )
 from mpc_robot.controllers.caution import Caution
 from mpc_robot.controllers.cem import CEM, CEMConfig
+from mpc_robot.controllers.filtered import FilteredController
 from mpc_robot.controllers.gradient import GradientAscent, GradientConfig
 from mpc_robot.controllers.icem import ICEM, ICEMConfig
 from mpc_robot.controllers.ilqr import ILQR, ILQRConfig
@@ -34,6 +35,7 @@ __all__ = [
     "CEMConfig",
     "Caution",
     "Controller",
+    "FilteredController",
     "GradientAscent",
     "GradientConfig",
     "ICEMConfig",
