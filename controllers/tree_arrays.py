@@ -16,7 +16,8 @@ from mpc_robot.envs.compiled import compiled, inlined
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Records = npt.NDArray[np.record]
+Records = Any
+"""A structured array whose fields are attributes, which compiled code knows but no type checker."""
 
 
 def _record(*fields: tuple[str, str]) -> Any:

@@ -193,8 +193,9 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """The last observation, the sum of rewards, and what ended the episode if anything did."""
-        total, taken, ended = 0.0, 0, False
-        while taken < self.action_repeat and not ended:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        total, taken = float(reward), 1
+        while taken < self.action_repeat and not (terminated or truncated):
             observation, reward, terminated, truncated, info = self.env.step(action)
-            total, taken, ended = total + float(reward), taken + 1, terminated or truncated
+            total, taken = total + float(reward), taken + 1
         return observation, total, terminated, truncated, {**info, CONTROL_STEPS: taken}
