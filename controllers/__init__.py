@@ -22,10 +22,6 @@ from mpc_robot.controllers.parameterization import ActionSpline, Interpolation, 
 from mpc_robot.controllers.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
 from mpc_robot.controllers.random_shooting import RandomShooting, RandomShootingConfig
 from mpc_robot.controllers.simple import RandomController
-from mpc_robot.controllers.tree_drawing import tree_svg
-from mpc_robot.controllers.tree_rules import GumbelConfig, PUCTConfig, UCTConfig, Widening
-from mpc_robot.controllers.tree_search import Decision, SearchConfig, TreeSearch, search
-from mpc_robot.controllers.trees import Trees
 
 __all__ = [
     "CEM",
@@ -39,17 +35,14 @@ __all__ = [
     "CEMConfig",
     "Caution",
     "Controller",
-    "Decision",
     "FilteredController",
     "GradientAscent",
     "GradientConfig",
-    "GumbelConfig",
     "ICEMConfig",
     "ILQRConfig",
     "Interpolation",
     "MPPIConfig",
     "OptimizerConfig",
-    "PUCTConfig",
     "Plan",
     "PredictiveSampling",
     "PredictiveSamplingConfig",
@@ -57,17 +50,10 @@ __all__ = [
     "RandomShooting",
     "RandomShootingConfig",
     "Score",
-    "SearchConfig",
     "TerminalValue",
     "TrajectoryOptimizer",
-    "TreeSearch",
-    "Trees",
-    "UCTConfig",
-    "Widening",
     "finite_or_worst",
     "make_optimizer",
-    "search",
     "sense",
     "spline_for",
-    "tree_svg",
 ]

@@ -45,6 +45,8 @@ class DHMBPOConfig:
         batch_size: states per update [256].
         training_horizon: steps of the rollouts that are differentiated [5].
         critic_batch_size: imagined steps, of those rollouts, that the critics learn from [all].
+        pessimism: standard deviations among the critics that the policy takes off what they hold of
+            where a rollout ends [0].
         distribution_horizon: steps of the rollouts that tell where the policy goes [20].
         rollouts: rollouts of the latter kind at once [256].
         rollout_every: updates between them [20].
@@ -82,6 +84,7 @@ class DHMBPOConfig:
     batch_size: int = 256
     critic_batch_size: int = 512
     training_horizon: int = 5
+    pessimism: float = 1.0
     distribution_horizon: int = 20
     rollouts: int = 256
     rollout_every: int = 20
@@ -95,6 +98,7 @@ class DHMBPOConfig:
         """Raises ValueError naming the field that makes no sense."""
         require(0.0 < self.discount < 1.0, "discount", "in (0, 1)", self.discount)
         require(self.fit_growth > 0.0, "fit_growth", "positive", self.fit_growth)
+        require(self.pessimism >= 0.0, "pessimism", "not negative", self.pessimism)
         require(self.warmup_steps >= 2, "warmup_steps", "at least 2", self.warmup_steps)
         for name in (
             "batch_size",
@@ -129,6 +133,12 @@ def policy_loss(path: Imagined, last: Tensor, temperature: Tensor, discount: flo
     """Less the mean soft return from where rollouts begin (arXiv:2008.12775, eq. 8)."""
     values = expanded_values(path, last, temperature, discount)
     return -(values[0] - temperature * path.log_prob[0]).mean()
+
+
+def cautious(values: Tensor, pessimism: float) -> Tensor:
+    """Mean of ``values [M, B]`` less so many of their standard deviations, ``[B]``."""
+    spread, mean = torch.std_mean(values, dim=0, correction=0)
+    return mean - pessimism * spread
 
 
 def critic_loss(values: Tensor, target: Tensor, alive: Tensor) -> Tensor:
@@ -254,8 +264,8 @@ class DHMBPO(OffPolicyAgent):
     def _learn_policy(self, path: Imagined) -> Metrics:
         """Let the policy climb the gradient of its imagined return, and tune the temperature."""
         networks, temperature = self.networks, self.networks.temperature
-        worth = networks.values(path.observation[-1], path.action[-1]).mean(dim=0)
-        last = worth - temperature * path.log_prob[-1]
+        values = networks.values(path.observation[-1], path.action[-1])
+        last = cautious(values, self.config.pessimism) - temperature * path.log_prob[-1]
         loss = policy_loss(path, last, temperature, self.config.discount)
         networks.learn_policy(loss)
         networks.learn_temperature(path.log_prob[0])

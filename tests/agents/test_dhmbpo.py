@@ -15,6 +15,7 @@ from mpc_robot.agents.actor_critic import ActorCritic, ActorCriticConfig
 from mpc_robot.agents.dhmbpo import (
     DHMBPO,
     DHMBPOConfig,
+    cautious,
     critic_loss,
     expanded_values,
     policy_loss,
@@ -137,6 +138,16 @@ def test_the_policys_gradient_is_that_of_its_imagined_return(task: Task) -> None
         assert slope == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-4, abs=1e-7)
 
 
+def test_what_critics_do_not_agree_on_is_worth_less() -> None:
+    values = torch.tensor([[3.0, 1.0], [3.0, 5.0], [3.0, 6.0]])
+    torch.testing.assert_close(cautious(values, 0.0), torch.tensor([3.0, 4.0]))
+    spread = (14.0 / 3.0) ** 0.5
+    torch.testing.assert_close(cautious(values, 2.0), torch.tensor([3.0, 4.0 - 2.0 * spread]))
+    alike = torch.full((3, 1), 2.0, requires_grad=True)
+    cautious(alike, 1.0).sum().backward()
+    assert alike.grad is not None and alike.grad.isfinite().all()
+
+
 def test_what_is_dead_counts_for_nothing() -> None:
     values, target = torch.zeros(2, 4), torch.tensor([1.0, 2.0, 1e9, 3.0])
     alive = torch.tensor([1.0, 0.5, 0.0, 1.0])
@@ -157,7 +168,7 @@ def test_values_range_from_the_worst_to_the_best_that_rewards_add_up_to(
 
 
 def test_it_comes_close_to_the_optimal_regulator() -> None:
-    agent = agent_of(updates_per_step=2)
+    agent = agent_of(updates_per_step=4)
     for start in np.random.default_rng(0).uniform(-1, 1, (6, 2)):
         episode(agent, start)
     here = np.ones(2)
@@ -228,6 +239,7 @@ def test_presets_differ_by_their_warm_up_alone() -> None:
     [
         ("discount", 1.0),
         ("fit_growth", 0.0),
+        ("pessimism", -0.1),
         ("warmup_steps", 1),
         ("batch_size", 0),
         ("training_horizon", 0),
