@@ -131,7 +131,17 @@ class Observer:
 
     def near(self, goal: tuple[float, float]) -> Callable[[], bool]:
         """Whether the tip is there by now."""
-        return lambda: float(np.linalg.norm(self.tip() - goal)) < 0.05
+        return lambda: bool(self.states) and float(np.linalg.norm(self.tip() - goal)) < 0.05
+
+    def led(self, goal: tuple[float, float]) -> Callable[[], bool]:
+        """Whether the tip is there by now, told again and again: who is not known yet hears not."""
+
+        def there() -> bool:
+            self.aim(goal)
+            time.sleep(0.1)
+            return self.near(goal)()
+
+        return there
 
 
 @pytest.fixture
@@ -264,8 +274,7 @@ def test_commands_are_trajectories_and_time_is_the_robots_own_if_asked_for(
     controller = start(ros_python, "-m", "mpc_robot", "ros2", *same, *PLAN)
     until(lambda: observer.states)
     until(observer.near((0.4, 0.0)))
-    observer.aim(GOAL)
-    until(observer.near(GOAL))
+    until(observer.led(GOAL))
     stamps = [(at, joined(state.header.stamp)) for at, state in observer.states]
     pace = np.diff(stamps[:: len(stamps) - 1], axis=0)[0]
     assert pace[1] / pace[0] == pytest.approx(1.5, rel=0.15)
@@ -281,8 +290,7 @@ def test_plain_dds_controls_a_robot_of_ros_2(
     words = ["ros2", *TASK, *PLAN, "--transport", "dds", "--json"]
     controller = start(sys.executable, "-m", "mpc_robot", *words)
     until(followed(observer))
-    observer.aim(GOAL)
-    until(observer.near(GOAL))
+    until(observer.led(GOAL))
     assert outcome(controller, signal.SIGTERM)["times"]["state_age"]["p50"] < 0.05
     assert outcome(plant)["refused"] == {}
 
