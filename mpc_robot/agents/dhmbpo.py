@@ -157,7 +157,13 @@ def value_range(rewards: npt.NDArray[np.float64], discount: float) -> tuple[floa
 
 
 class DHMBPO(OffPolicyAgent):
-    """The Agent: a replay of real steps, an ensemble fitted to it, and a policy trained inside."""
+    """The Agent: a replay of real steps, an ensemble fitted to it, and a policy trained inside.
+
+    Attributes:
+        model: the ensemble.
+        updates: of policy and critics so far.
+        bounds: least and greatest value that there can be, see :func:`value_range`.
+    """
 
     def __init__(self, task: Task, spec: EnvSpec, config: DHMBPOConfig, seed: int) -> None:
         """An agent that knows nothing yet."""

@@ -73,6 +73,7 @@ class Recorder:
         self.asked.clear()
 
         def overheard(actions: Tensor) -> Tensor:
+            """The scores ``[N]`` of ``actions [N, H, A]``, both remembered."""
             scores = score(actions)
             self.asked.append((actions.detach().clone(), scores.detach().clone()))
             return scores

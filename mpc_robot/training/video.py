@@ -63,6 +63,7 @@ def film(
     steps = itertools.count()
 
     def take() -> None:
+        """Write a frame of this step, if its turn has come."""
         if next(steps) % every == 0:
             writer.append_data(shoot())
 

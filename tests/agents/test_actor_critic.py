@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mpc_robot.agents.actor_critic import ActorCritic, ActorCriticConfig
+from mpc_robot.agents.actor_critic import LEAST_SPREAD, ActorCritic, ActorCriticConfig
 from mpc_robot.envs.base import EnvSpec, Task
 
 SPEC = EnvSpec(3, np.array([-2.0, 0.0]), np.array([2.0, 1.0]), 0.1, 100)
@@ -151,6 +151,27 @@ def test_a_soft_value_is_the_least_target_less_the_weighted_log_probability() ->
     expected = torch.minimum(each[0], each[1]) - 0.3 * log_prob
     torch.testing.assert_close(ours.soft_value(observation, generator(3)), expected)
     assert not torch.allclose(each, ours.values(observation, action))
+
+
+def test_critics_say_values_in_units_of_all_targets_so_far() -> None:
+    ours, drawn = networks(tau=0.01), generator(4)
+    seen, action = some_rows()
+    before = ours.values(seen, action)
+    batches = [50.0 + 20.0 * torch.randn(40, generator=drawn) for _ in range(3)]
+    for batch in batches:
+        ours.follow_scale(batch)
+        ours.follow_scale(torch.tensor([1.0, torch.nan]))
+    for critics in (ours.critic, ours.target):
+        assert critics.center.item() == pytest.approx(torch.cat(batches).mean().item(), rel=1e-5)
+        spread = torch.cat(batches).std(correction=0).item()
+        assert critics.width.item() == pytest.approx(spread, rel=1e-4)
+    torch.testing.assert_close(ours.values(seen, action), before, atol=1e-4, rtol=1e-4)
+
+
+def test_targets_that_are_all_alike_leave_a_least_unit() -> None:
+    ours = networks()
+    ours.follow_scale(torch.full((8,), 3.0))
+    assert ours.critic.width.item() == pytest.approx(LEAST_SPREAD)
 
 
 def test_only_what_a_policy_may_see_is_seen() -> None:
