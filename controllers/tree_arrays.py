@@ -16,6 +16,7 @@ from mpc_robot.envs.compiled import compiled, inlined
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Record = Any
 Records = Any
 """A structured array whose fields are attributes, which compiled code knows but no type checker."""
 
@@ -104,46 +105,47 @@ def attach(tree: Tree, leaves: Ints, answers: Answers) -> None:
         leaves: tree, parent and action of each, as ``select`` found them ``[4, >= K]``.
         answers: what is there.
     """
-    for k in range(len(answers.reward)):
+    trees, nodes, edges = tree.trees, tree.nodes, tree.edges  # whole tuples count references
+    reward, discount, value = answers.reward, answers.discount, answers.value
+    logits, legal, player = answers.logits, answers.legal, answers.player
+    for k in range(len(reward)):
         b, parent, action = leaves[0, k], leaves[1, k], leaves[2, k]
-        edge = tree.edges[b, parent, action]
-        discount = answers.discount[k]
-        worth = 0.0 if discount == 0.0 else answers.value[k]
-        if not math.isfinite(answers.reward[k] + discount * worth):
+        edge = edges[b, parent, action]
+        worth = 0.0 if discount[k] == 0.0 else value[k]
+        if not math.isfinite(reward[k] + discount[k] * worth):
             edge.legal = 0
             continue
-        edge.child = number = tree.trees[b].used
-        node = tree.nodes[b, number]
-        node.parent, node.action, node.reward = parent, action, answers.reward[k]
-        other = answers.player[k] != tree.nodes[b, parent].player
-        node.discount = -discount if other else discount
-        put_node(tree, b, k, answers)
-        back_up(tree, b, number, worth)
+        edge.child = number = trees[b].used
+        trees[b].used += 1
+        node = nodes[b, number]
+        node.parent, node.action, node.reward = parent, action, reward[k]
+        other = player[k] != nodes[b, parent].player
+        node.discount = -discount[k] if other else discount[k]
+        node.player, node.value, node.visits, node.total = player[k], value[k], 0, 0.0
+        put_actions(edges[b, number], logits[k], legal[k])
+        back_up(trees[b], nodes[b], edges[b], number, worth)
 
 
 @compiled
 def plant(tree: Tree, rows: Ints, answers: Answers) -> None:
     """Start trees ``rows[K]`` anew from roots."""
     for k in range(len(rows)):
-        this, root = tree.trees[rows[k]], tree.nodes[rows[k], 0]
-        this.used, this.low, this.high = 0, np.inf, -np.inf
+        b, value = rows[k], answers.value[k]
+        this, root = tree.trees[b], tree.nodes[b, 0]
+        this.used, this.low, this.high = 1, np.inf, -np.inf
         root.parent, root.action, root.reward, root.discount = -1, -1, 0.0, 1.0
-        put_node(tree, rows[k], k, answers)
-        back_up(tree, rows[k], 0, answers.value[k])
+        root.player, root.value, root.visits, root.total = answers.player[k], value, 0, 0.0
+        put_actions(tree.edges[b, 0], answers.logits[k], answers.legal[k])
+        back_up(this, tree.nodes[b], tree.edges[b], 0, value)
 
 
 @inlined
-def put_node(tree: Tree, b: int, k: int, answers: Answers) -> None:
-    """Write answer ``k`` to the next node of a tree; nobody has visited it yet."""
-    number = tree.trees[b].used
-    tree.trees[b].used = number + 1
-    node, edges = tree.nodes[b, number], tree.edges[b, number]
-    node.player, node.value = answers.player[k], answers.value[k]
-    node.visits, node.total = 0, 0.0
+def put_actions(edges: Records, logits: Floats, legal: npt.NDArray[np.bool_]) -> None:
+    """Write the actions of a new node, which nobody tried yet."""
     highest, total = -np.inf, 0.0
     for a in range(len(edges)):
-        edge, logit = edges[a], answers.logits[k, a]
-        edge.legal = 1 if answers.legal[k, a] and math.isfinite(logit) else 0
+        edge, logit = edges[a], logits[a]
+        edge.legal = 1 if legal[a] and math.isfinite(logit) else 0
         edge.child, edge.count, edge.q, edge.logit = -1, 0, 0.0, logit
         if edge.legal:
             highest = max(highest, logit)
@@ -155,20 +157,20 @@ def put_node(tree: Tree, b: int, k: int, answers: Answers) -> None:
 
 
 @inlined
-def back_up(tree: Tree, b: int, leaf: int, worth: float) -> None:
+def back_up(this: Record, nodes: Records, edges: Records, leaf: int, worth: float) -> None:
     """Add a return to a node and, discounted and with the rewards between, to all above it."""
-    this, node = tree.trees[b], tree.nodes[b, leaf]
+    node = nodes[leaf]
     while True:
         node.visits += 1
         node.total += worth
         if node.parent < 0:
             return
-        edge = tree.edges[b, node.parent, node.action]
+        edge = edges[node.parent, node.action]
         edge.count = node.visits
         edge.q = node.reward + node.discount * node.total / node.visits
         this.low, this.high = min(this.low, edge.q), max(this.high, edge.q)
         worth = node.reward + node.discount * worth
-        node = tree.nodes[b, node.parent]
+        node = nodes[node.parent]
 
 
 @compiled

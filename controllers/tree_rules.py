@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -116,7 +117,7 @@ RuleConfig = UCTConfig | PUCTConfig | GumbelConfig
 
 
 class Rule(NamedTuple):
-    """A rule's settings for one search in B trees, as the compiled code takes them.
+    """A rule's settings as the compiled code takes them: numbers, of which no references count.
 
     Attributes:
         kind: ``UCT_RULE``, ``PUCT_RULE`` or ``GUMBEL_RULE``.
@@ -124,9 +125,6 @@ class Rule(NamedTuple):
         second: c2 of PUCT, c_visit of Gumbel.
         coefficient: of progressive widening, infinite for none.
         exponent: of progressive widening.
-        gumbel: noise at the roots ``[B, A]``.
-        schedule: visits of the actions considered in each simulation ``[B, S]`` (Gumbel).
-        scratch: room for one number per action ``[A]``.
     """
 
     kind: int
@@ -134,32 +132,49 @@ class Rule(NamedTuple):
     second: float
     coefficient: float
     exponent: float
+
+
+class Halving(NamedTuple):
+    """What Gumbel's rule draws and plans at B roots for S simulations; empty for other rules.
+
+    Attributes:
+        gumbel: noise of the actions ``[B, A]``.
+        schedule: visits of the actions considered in each simulation ``[B, S]``.
+    """
+
     gumbel: Floats
     schedule: Ints
-    scratch: Floats
 
 
-def prepare(
-    config: RuleConfig, legal: npt.NDArray[np.bool_], simulations: int, rng: np.random.Generator
-) -> Rule:
-    """The rule for a search from roots with the actions ``legal[B, A]``."""
-    nothing, none, scratch = np.zeros((0, 0)), np.zeros((0, 0), np.int64), np.empty(legal.shape[1])
+NO_HALVING = Halving(np.zeros((0, 0)), np.zeros((0, 0), np.int64))
+
+
+def numbers(config: RuleConfig) -> Rule:
+    """The settings of a rule."""
     if isinstance(config, GumbelConfig):
-        gumbel = config.noise * rng.gumbel(size=legal.shape)
-        chosen, which = np.unique(
-            np.minimum(legal.sum(axis=1), config.considered), return_inverse=True
-        )
-        schedule = np.array([sequential_halving(int(m), simulations) for m in chosen])[which]
         scale, visits = float(config.value_scale), float(config.max_visit_init)
-        return Rule(GUMBEL_RULE, scale, visits, math.inf, 0.0, gumbel, schedule, scratch)
+        return Rule(GUMBEL_RULE, scale, visits, math.inf, 0.0)
     width = (math.inf, 0.0)
     if config.widening is not None:
         width = (float(config.widening.coefficient), config.widening.exponent)
     if isinstance(config, UCTConfig):
-        return Rule(UCT_RULE, float(config.exploration), 0.0, *width, nothing, none, scratch)
-    return Rule(PUCT_RULE, float(config.c1), float(config.c2), *width, nothing, none, scratch)
+        return Rule(UCT_RULE, float(config.exploration), 0.0, *width)
+    return Rule(PUCT_RULE, float(config.c1), float(config.c2), *width)
 
 
+def halving(
+    config: GumbelConfig,
+    legal: npt.NDArray[np.bool_],
+    simulations: int,
+    rng: np.random.Generator,
+) -> Halving:
+    """Noise and schedule of a search from roots with the actions ``legal[B, A]``."""
+    gumbel = config.noise * rng.gumbel(size=legal.shape)
+    considered = np.minimum(legal.sum(axis=1), config.considered).tolist()
+    return Halving(gumbel, np.array([sequential_halving(m, simulations) for m in considered]))
+
+
+@lru_cache(maxsize=1024)
 def sequential_halving(considered: int, simulations: int) -> Ints:
     """Visits that an action must have had to be next, in each simulation ``[S]``.
 

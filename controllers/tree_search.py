@@ -19,14 +19,17 @@ import torch
 
 from mpc_robot.controllers.base import Plan
 from mpc_robot.controllers.mpc import checked
-from mpc_robot.controllers.tree_arrays import Ints, attach
+from mpc_robot.controllers.tree_arrays import attach
 from mpc_robot.controllers.tree_rules import (
+    NO_HALVING,
     GumbelConfig,
+    Halving,
     PUCTConfig,
     Rule,
     RuleConfig,
     dirichlet,
-    prepare,
+    halving,
+    numbers,
 )
 from mpc_robot.controllers.tree_selection import decide, select
 from mpc_robot.controllers.trees import Trees
@@ -104,28 +107,30 @@ def search(
         raise ValueError("trees: expected new ones for Gumbel's rule, got some with visits")
     deadline = time.monotonic() + config.budget
     legal = trees.arrays.edges["legal"][:, 0] > 0
-    rule = prepare(config.rule, legal, config.simulations, rng)
-    if isinstance(config.rule, PUCTConfig):
+    rule, plan = numbers(config.rule), NO_HALVING
+    if isinstance(config.rule, GumbelConfig):
+        plan = halving(config.rule, legal, config.simulations, rng)
+    elif isinstance(config.rule, PUCTConfig):
         _add_noise(trees, config.rule, rng)
-    done, leaves = 0, np.empty((4, len(trees)), np.int64)
+    done = 0
     while done < config.simulations and (done == 0 or time.monotonic() < deadline):
         if done % CHUNK == 0:
             trees.reserve(min(CHUNK, config.simulations - done))
-        simulate(model, trees, rule, leaves, rng)
+        simulate(model, trees, rule, plan, rng)
         done += 1
-    return _decision(trees, rule, done)
+    return _decision(trees, rule, plan, done)
 
 
 def simulate(
     model: SearchModel[Embedding],
     trees: Trees[Embedding],
     rule: Rule,
-    leaves: Ints,
+    plan: Halving,
     rng: np.random.Generator,
 ) -> None:
-    """One simulation in each tree; ``leaves[4, B]`` is room for where they lead."""
-    tree = trees.arrays
-    found = select(tree, rule, leaves)
+    """One simulation in each tree."""
+    tree, leaves = trees.arrays, np.empty((4, len(trees)), np.int64)
+    found = select(tree, rule, plan, leaves)
     if found == 0:
         return
     row, parent, action, node = leaves[:, :found]
@@ -146,11 +151,11 @@ def _add_noise(trees: Trees[Any], config: PUCTConfig, rng: np.random.Generator) 
         root["prior"] = (1 - share) * prior + share * noise
 
 
-def _decision(trees: Trees[Any], rule: Rule, simulations: int) -> Decision:
+def _decision(trees: Trees[Any], rule: Rule, plan: Halving, simulations: int) -> Decision:
     """What the trees say."""
     tree = trees.arrays
     policy, action = np.empty((len(trees), trees.num_actions)), np.empty(len(trees), np.int64)
-    decide(tree, rule, policy, action)
+    decide(tree, rule, plan, policy, action)
     if (action < 0).any():
         raise ModelDivergedError(
             f"root {(action < 0).argmax()}: expected an action with a finite outcome, got none"

@@ -10,13 +10,13 @@ import math
 
 import numpy as np
 
-from mpc_robot.controllers.tree_arrays import Floats, Ints, Tree, back_up
-from mpc_robot.controllers.tree_rules import GUMBEL_RULE, UCT_RULE, Rule
+from mpc_robot.controllers.tree_arrays import Floats, Ints, Record, Records, Tree, back_up
+from mpc_robot.controllers.tree_rules import GUMBEL_RULE, UCT_RULE, Halving, Rule
 from mpc_robot.envs.compiled import compiled, inlined, scrambled
 
 
 @compiled
-def select(tree: Tree, rule: Rule, leaves: Ints) -> int:
+def select(tree: Tree, rule: Rule, halving: Halving, leaves: Ints) -> int:
     """Walk down every tree to an edge that leads out of it; how many there are, K.
 
     A walk that ends in a terminal state is backed up at once and leads nowhere else.
@@ -24,65 +24,55 @@ def select(tree: Tree, rule: Rule, leaves: Ints) -> int:
     Args:
         tree: where.
         rule: how.
+        halving: of Gumbel's rule.
         leaves: tree, parent, action and number of the node to come of each edge ``[4, B]``, out.
     """
-    found = 0
-    for b in range(len(tree.trees)):
-        node, action = descend(tree, rule, b)
-        if action >= 0:
-            leaves[0, found], leaves[1, found] = b, node
-            leaves[2, found], leaves[3, found] = action, tree.trees[b].used
-            found += 1
+    found, scratch = 0, np.empty(tree.edges.shape[2])
+    trees, nodes, edges = tree.trees, tree.nodes, tree.edges
+    gumbel, schedule = halving.gumbel, halving.schedule
+    for b in range(len(trees)):
+        node = 0
+        while True:
+            actions, here = edges[b, node], nodes[b, node]
+            if rule.kind != GUMBEL_RULE:
+                action = bounded(actions, here, rule, trees[b], node)
+            elif node > 0:
+                action = follow_improved(actions, here, rule, scratch)
+            else:
+                scores = improved(actions, here, rule, scratch)
+                simulation = min(here.visits - 1, schedule.shape[1] - 1)
+                action = halve(actions, scores, gumbel[b], schedule[b, simulation])
+            if action < 0:  # nothing here may be tried any more
+                if node == 0:
+                    break
+                edges[b, here.parent, here.action].legal = 0
+                node = 0
+                continue
+            child = actions[action].child
+            if child < 0:
+                leaves[0, found], leaves[1, found] = b, node
+                leaves[2, found], leaves[3, found] = action, trees[b].used
+                found += 1
+                break
+            if nodes[b, child].discount == 0.0:
+                back_up(trees[b], nodes[b], edges[b], child, 0.0)
+                break
+            node = child
     return found
 
 
 @inlined
-def descend(tree: Tree, rule: Rule, b: int) -> tuple[int, int]:
-    """The edge that leads out of tree ``b``; action -1 if a terminal state was met, or none is."""
-    node = 0
-    while True:
-        action = choose(tree, rule, b, node)
-        if action < 0:  # nothing here may be tried any more
-            if node == 0:
-                return node, action
-            here = tree.nodes[b, node]
-            tree.edges[b, here.parent, here.action].legal = 0
-            node = 0
-            continue
-        child = tree.edges[b, node, action].child
-        if child < 0:
-            return node, action
-        if tree.nodes[b, child].discount == 0.0:
-            back_up(tree, b, child, 0.0)
-            return child, -1
-        node = child
-
-
-@inlined
-def choose(tree: Tree, rule: Rule, b: int, node: int) -> int:
-    """The action to try next at a node; -1 if none may be tried."""
-    if rule.kind != GUMBEL_RULE:
-        return bounded(tree, rule, b, node)
-    if node > 0:
-        return follow_improved(tree, rule, b, node)
-    simulation = min(tree.nodes[b, 0].visits - 1, rule.schedule.shape[1] - 1)
-    return halve(tree, rule, b, rule.schedule[b, simulation])
-
-
-@inlined
-def bounded(tree: Tree, rule: Rule, b: int, node: int) -> int:
-    """The action of the greatest upper confidence bound: UCT's or MuZero's."""
-    this, edges, visits = tree.trees[b], tree.edges[b, node], tree.nodes[b, node].visits
-    span = this.high - this.low
-    best, highest = -1, -np.inf
-    for a in range(width(rule, visits, len(edges))):
+def bounded(edges: Records, here: Record, rule: Rule, this: Record, node: int) -> int:
+    """The action of the greatest upper confidence bound, UCT's or MuZero's; -1 if there is none."""
+    span, best, highest = this.high - this.low, -1, -np.inf
+    for a in range(width(rule, here.visits, len(edges))):
         edge = edges[a]
         if edge.legal:
             if rule.kind == UCT_RULE:
-                score = uct(edge.q, edge.count, visits, rule.first)
+                score = uct(edge.q, edge.count, here.visits, rule.first)
             else:
                 q = (edge.q - this.low) / span if edge.count > 0 and span > 0.0 else 0.0
-                score = q + puct(edge.prior, edge.count, visits, rule.first, rule.second)
+                score = q + puct(edge.prior, edge.count, here.visits, rule.first, rule.second)
             if score > highest or (score == highest and prefers(this.seed, node, a, best)):
                 best, highest = a, score
     return best
@@ -124,53 +114,49 @@ def lot(seed: int, node: int, action: int) -> int:
 
 
 @inlined
-def halve(tree: Tree, rule: Rule, b: int, visits: int) -> int:
-    """Sequential halving at the root: the best action, by Gumbel, of those tried so often.
+def halve(edges: Records, scores: Floats, gumbel: Floats, visits: int) -> int:
+    """Sequential halving at a root: the best action, by Gumbel, of those tried so often; or -1.
 
     Where none was, as after actions were given up, those count that come next below, or above.
     """
-    edges, below, least = tree.edges[b, 0], -1, -1
+    below, least = -1, -1
     for a in range(len(edges)):
         count = edges[a].count
         if edges[a].legal:
             below = max(below, count) if count <= visits else below
             least = count if least < 0 else min(least, count)
     wanted = below if below >= 0 else least
-    scores = improved(tree, rule, b, 0)
     best, highest = -1, -np.inf
     for a in range(len(edges)):
         if edges[a].legal and edges[a].count == wanted:
-            score = scores[a] + rule.gumbel[b, a]
+            score = scores[a] + gumbel[a]
             if best < 0 or score > highest:
                 best, highest = a, score
     return best
 
 
 @inlined
-def follow_improved(tree: Tree, rule: Rule, b: int, node: int) -> int:
-    """The action that has had the least of its share by the improved policy (section 5)."""
-    edges = tree.edges[b, node]
-    shares = improved(tree, rule, b, node)
+def follow_improved(edges: Records, here: Record, rule: Rule, scratch: Floats) -> int:
+    """The action that has had the least of its share by the improved policy (section 5); or -1."""
+    shares = improved(edges, here, rule, scratch)
     softmax(shares)
-    visits = tree.nodes[b, node].visits  # one more than its actions were tried
     best, highest = -1, -np.inf
     for a in range(len(edges)):
-        lag = shares[a] - edges[a].count / visits
+        lag = shares[a] - edges[a].count / here.visits  # visits: one more than actions were tried
         if edges[a].legal and lag > highest:
             best, highest = a, lag
     return best
 
 
 @inlined
-def improved(tree: Tree, rule: Rule, b: int, node: int) -> Floats:
-    """Logits of Gumbel MuZero's improved policy at a node, in ``rule.scratch``.
+def improved(edges: Records, here: Record, rule: Rule, out: Floats) -> Floats:
+    """Logits of Gumbel MuZero's improved policy in a state, in ``out[A]``.
 
     ``logits + sigma(completed Q)`` with ``sigma(q) = (c_visit + max n) c_scale q`` (equation 8),
-    where Q is scaled to [0, 1] over the node's actions and is ``mixed_value`` for what was never
+    where Q is scaled to [0, 1] over the state's actions and is ``mixed_value`` for what was never
     tried; -inf for illegal actions.
     """
-    edges, out = tree.edges[b, node], rule.scratch
-    missing = mixed_value(tree, b, node)
+    missing = mixed_value(edges, here.value)
     most, low, high = 0, np.inf, -np.inf
     for a in range(len(edges)):
         edge = edges[a]
@@ -184,9 +170,8 @@ def improved(tree: Tree, rule: Rule, b: int, node: int) -> Floats:
 
 
 @inlined
-def mixed_value(tree: Tree, b: int, node: int) -> float:
-    """The model's value of a node, mixed with the Q of its actions tried (equation 33)."""
-    edges, value = tree.edges[b, node], tree.nodes[b, node].value
+def mixed_value(edges: Records, value: float) -> float:
+    """The model's ``value`` of a state, mixed with the Q of its actions tried (equation 33)."""
     tried, mass, weighted = 0, 0.0, 0.0
     for a in range(len(edges)):
         edge = edges[a]
@@ -211,7 +196,7 @@ def softmax(scores: Floats) -> None:
 
 
 @compiled
-def decide(tree: Tree, rule: Rule, policy: Floats, action: Ints) -> None:
+def decide(tree: Tree, rule: Rule, halving: Halving, policy: Floats, action: Ints) -> None:
     """The policy ``[B, A]`` and best action ``[B]`` at the roots; -1 if none may be taken.
 
     By Gumbel, the improved policy and the best of the actions tried most; else the share of the
@@ -226,9 +211,9 @@ def decide(tree: Tree, rule: Rule, policy: Floats, action: Ints) -> None:
         if most == 0:
             continue
         if rule.kind == GUMBEL_RULE:
-            action[b] = halve(tree, rule, b, most)
-            policy[b] = improved(tree, rule, b, 0)
-            softmax(policy[b])
+            scores = improved(edges, tree.nodes[b, 0], rule, policy[b])
+            action[b] = halve(edges, scores, halving.gumbel[b], most)
+            softmax(scores)
             continue
         for a in range(len(edges)):
             policy[b, a] = edges[a].count / total if edges[a].legal else 0.0

@@ -21,7 +21,7 @@ from mpc_robot.controllers.tree_rules import (
     UCTConfig,
     Widening,
     dirichlet,
-    prepare,
+    halving,
     sequential_halving,
 )
 from mpc_robot.controllers.tree_search import Decision, SearchConfig, TreeSearch, search
@@ -132,7 +132,7 @@ def test_gumbel_trees_equal_those_of_the_paper_by_the_letter(
     before = copy.deepcopy(rng)
     rule = GumbelConfig(considered=min(considered, ACTIONS))
     decision = search(model, trees, SearchConfig(rule, simulations), rng)
-    noise = prepare(rule, model.legal[:5], simulations, before).gumbel
+    noise = halving(rule, model.legal[:5], simulations, before).gumbel
     for row, state in enumerate(roots):
         root = Node(model.outcome(state))
         given_it = noise[row], rule.considered, simulations
