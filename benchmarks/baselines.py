@@ -34,7 +34,7 @@ except ImportError as error:
     ) from error
 
 from mpc_robot.dynamics.base import Sensed
-from mpc_robot.envs import Task, get_task, make_env
+from mpc_robot.envs import Task, discrete_spec, get_task, make_env
 from mpc_robot.errors import require
 from mpc_robot.training.config import to_json
 from mpc_robot.training.evaluation import evaluate
@@ -52,6 +52,26 @@ OURS = {
 """Settings that are no arguments of SB3's learners by the same name."""
 
 
+class DiscreteActions(gym.ActionWrapper[Any, Any, Any]):
+    """Numbered actions as SB3 takes them: plain numbers rather than vectors of one."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        """Wrap an environment whose actions are numbered."""
+        super().__init__(env)
+        self.action_space = gym.spaces.Discrete(discrete_spec(env).num_actions)
+
+    def action(self, action: Any) -> npt.NDArray[np.int64]:
+        """The number ``[1]``."""
+        return np.array([action])
+
+
+def sb3_env(task: Task) -> gym.Env[Any, Any]:
+    """The task's environment, of a kind that SB3 takes."""
+    env = make_env(task)
+    numbered = isinstance(env.action_space, gym.spaces.MultiDiscrete)
+    return DiscreteActions(env) if numbered else env
+
+
 class SB3Policy:
     """Does what a model holds best; observations are normalised as they last were in training."""
 
@@ -66,12 +86,12 @@ class SB3Policy:
         """Nothing to forget, and nothing random."""
 
     def act(self, sensed: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The action for an observation ``[D]``: ``[A]``, or a number where they are discrete."""
+        """The action ``[A]`` for an observation ``[D]``."""
         envs = self.model.get_vec_normalize_env()
         action, _ = self.model.predict(
             sensed if envs is None else envs.normalize_obs(sensed), deterministic=True
         )
-        return action
+        return np.atleast_1d(action)
 
 
 class Evaluations(BaseCallback):
@@ -123,7 +143,7 @@ def learn_baseline(config: TrainConfig, folder: RunFolder) -> None:
             "versions": {**versions(), "stable-baselines3": version("stable-baselines3")},
         }
     )
-    make: Callable[[], gym.Env[Any, Any]] = partial(make_env, task)
+    make: Callable[[], gym.Env[Any, Any]] = partial(sb3_env, task)
     with closing(DummyVecEnv([make] * count)) as envs, folder.open_metrics() as log:
         model = make_model(settings, envs, derive_seed(config.seed, TRAINING))
         model.learn(config.steps, Evaluations(config, task, log))

@@ -24,7 +24,7 @@ from mpc_robot.agents.dyna_q import DYNA_Q_PLUS, SWEEPING, DynaQ, DynaQConfig
 from mpc_robot.data.replay import Experience
 from mpc_robot.envs import Task, table_spec
 from mpc_robot.envs.mazes import DYNA, GOAL, MAZES, START, Maze, finer, following, parse
-from mpc_robot.envs.wrappers import Numbered
+from mpc_robot.envs.wrappers import numbered
 from mpc_robot.training.config import to_json
 
 Floats = npt.NDArray[np.float64]
@@ -68,7 +68,7 @@ def life(
     layouts: Mapping[int, str], config: DynaQConfig, seed: int
 ) -> tuple[DynaQ, Iterator[bool]]:
     """A new agent in a maze, and its steps as they come."""
-    env = Numbered(Maze(layouts))
+    env = numbered(Maze(layouts))
     agent = DynaQ(Task("maze", "maze"), table_spec(env), config, seed)
     return agent, arrivals(agent, env)
 
@@ -197,7 +197,7 @@ def _median_updates(layout: str, config: DynaQConfig, seeds: int) -> float:
 def updates_until_optimal(layout: str, config: DynaQConfig, seed: int) -> int:
     """Value updates until, at the end of an episode, the greedy path is all but the shortest."""
     agent, steps = life({0: layout}, config, seed)
-    env, enough = Numbered(Maze({0: layout})), int(WITHIN * shortest_path(layout))
+    env, enough = numbered(Maze({0: layout})), int(WITHIN * shortest_path(layout))
     for arrived in steps:
         if arrived and finds_the_goal(agent, env, enough):
             break

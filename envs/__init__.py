@@ -1,12 +1,14 @@
 """The problems: tasks, and the environments behind them. Importing it registers our own."""
 
 from mpc_robot.envs.base import (
+    DiscreteSpec,
     EnvSpec,
     PixelSpec,
     TableSpec,
     Task,
     View,
     control_period,
+    discrete_spec,
     env_spec,
     episode_limit,
     physics_state,
@@ -19,6 +21,7 @@ from mpc_robot.envs.servo import PDServo
 
 __all__ = [
     "TASKS",
+    "DiscreteSpec",
     "EnvSpec",
     "MjcfEnv",
     "PDServo",
@@ -27,6 +30,7 @@ __all__ = [
     "Task",
     "View",
     "control_period",
+    "discrete_spec",
     "env_spec",
     "episode_limit",
     "get_task",

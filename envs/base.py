@@ -138,11 +138,16 @@ def env_spec(env: gym.Env[Any, Any]) -> EnvSpec:
         ValueError: if the observation is not a flat Box, the action not a flat bounded Box, or the
             control period is not known.
     """
+    entries, (low, high) = _observation_dim(env), _action_bounds(env)
+    return EnvSpec(entries, low, high, control_period(env), episode_limit(env))
+
+
+def _observation_dim(env: gym.Env[Any, Any]) -> int:
+    """D, entries of an observation."""
     obs = env.observation_space
     if not isinstance(obs, gym.spaces.Box) or len(obs.shape) != 1:
         raise ValueError(f"observation space: expected a Box of shape (D,), got {obs}")
-    low, high = _action_bounds(env)
-    return EnvSpec(obs.shape[0], low, high, control_period(env), episode_limit(env))
+    return obs.shape[0]
 
 
 @dataclass(frozen=True)
@@ -225,15 +230,43 @@ def table_spec(env: gym.Env[Any, Any]) -> TableSpec:
     Raises:
         ValueError: if states or actions are not numbered, or the control period is not known.
     """
-    for name, space in {"observation": env.observation_space, "action": env.action_space}.items():
-        if not isinstance(space, gym.spaces.MultiDiscrete) or space.shape != (1,):
-            raise ValueError(f"{name} space: expected a Discrete one, got {space}")
-    return TableSpec(
-        num_states=int(env.observation_space.nvec[0]),  # type: ignore[attr-defined]
-        num_actions=int(env.action_space.nvec[0]),  # type: ignore[attr-defined]
-        dt=control_period(env),
-        max_episode_steps=episode_limit(env),
-    )
+    states = _count("observation", env.observation_space)
+    actions = _count("action", env.action_space)
+    return TableSpec(states, actions, control_period(env), episode_limit(env))
+
+
+@dataclass(frozen=True)
+class DiscreteSpec:
+    """The sizes of an environment with continuous observations, and numbers ``[1]`` for actions.
+
+    Attributes:
+        observation_dim: D, entries of an observation.
+        num_actions: how many actions, in every state the same.
+        dt: control period, s.
+        max_episode_steps: steps after which an episode is truncated, or None.
+    """
+
+    observation_dim: int
+    num_actions: int
+    dt: float
+    max_episode_steps: int | None
+
+
+def discrete_spec(env: gym.Env[Any, Any]) -> DiscreteSpec:
+    """Read the sizes off an environment as :func:`mpc_robot.envs.make_env` makes it.
+
+    Raises:
+        ValueError: if observations are no flat Box, actions not numbered, or the period not known.
+    """
+    entries, actions = _observation_dim(env), _count("action", env.action_space)
+    return DiscreteSpec(entries, actions, control_period(env), episode_limit(env))
+
+
+def _count(name: str, space: gym.Space[Any]) -> int:
+    """How many numbers there are in a space that was Discrete."""
+    if not isinstance(space, gym.spaces.MultiDiscrete) or space.shape != (1,):
+        raise ValueError(f"{name} space: expected a Discrete one, got {space}")
+    return int(space.nvec[0])
 
 
 def action_repeat(env: gym.Env[Any, Any]) -> int:

@@ -15,7 +15,7 @@ from mpc_robot.envs.base import Task, View
 from mpc_robot.envs.gymnasium_mujoco import GYMNASIUM_MUJOCO
 from mpc_robot.envs.pixels import ActionRepeat, Pixels, split_view
 from mpc_robot.envs.servo import ServoActions
-from mpc_robot.envs.wrappers import FiniteOrError, Numbered, Observe, muted_warnings
+from mpc_robot.envs.wrappers import FiniteOrError, Observe, muted_warnings, numbered
 from mpc_robot.errors import UnknownNameError
 
 TASKS: dict[str, Task] = {
@@ -95,7 +95,7 @@ def _packages(module: str) -> list[str]:
 def make_env(task: Task, render_mode: str | None = None) -> gym.Env[Any, Any]:
     """The task's environment; NaN or an infinity that comes out of it is a PlantError.
 
-    Where both observation and action space are Discrete, they become vectors of one number.
+    States and actions that are Discrete become vectors of one number, which counts from 0.
 
     Args:
         task: what to make.
@@ -115,9 +115,7 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env[Any, Any]:
         env = Observe(env, task.observe, task.fields)
     if task.servo is not None:
         env = ServoActions(env, task.servo)
-    if all(isinstance(s, gym.spaces.Discrete) for s in (env.observation_space, env.action_space)):
-        env = Numbered(env)
-    env = FiniteOrError(env)
+    env = FiniteOrError(numbered(env))
     if task.view.repeat > 1:
         env = ActionRepeat(env, task.view.repeat)
     return Pixels(env, task.view.stack) if task.view.pixels else env

@@ -52,33 +52,45 @@ class Observe(gym.ObservationWrapper[Observation, Any, Any]):
         return self._observe(read_fields(base.data, self._fields))
 
 
-class Numbered(gym.Wrapper[Any, Any, Any, Any]):
-    """States and actions that are numbers, as vectors of one entry that count from 0."""
+class NumberedActions(gym.ActionWrapper[Any, Any, Any]):
+    """Discrete actions as vectors of one entry, a number that counts from 0."""
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
-        """Wrap an environment whose observation and action spaces are both Discrete."""
+        """Wrap an environment with a Discrete action space."""
         super().__init__(env)
-        states: Any = env.observation_space
         actions: Any = env.action_space
-        self._first_state, self._first_action = int(states.start), int(actions.start)
-        self._actions = int(actions.n)
-        self.observation_space = gym.spaces.MultiDiscrete([states.n])
+        self._first, self._count = int(actions.start), int(actions.n)
         self.action_space = gym.spaces.MultiDiscrete([actions.n])
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Reset; the state's number ``[1]``."""
-        state, info = self.env.reset(seed=seed, options=options)
-        return np.array([state - self._first_state]), info
-
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Step by the number ``[1]`` of an action; raises ValueError if there is none such."""
+    def action(self, action: Any) -> int:
+        """The environment's own action of a number ``[1]``; ValueError if there is none such."""
         number = float(action[0])
-        expected = f"a whole number from 0 to {self._actions - 1}"
-        require(number in range(self._actions), "action", expected, number)
-        state, reward, terminated, truncated, info = self.env.step(int(number) + self._first_action)
-        return np.array([state - self._first_state]), reward, terminated, truncated, info
+        expected = f"a whole number from 0 to {self._count - 1}"
+        require(number in range(self._count), "action", expected, number)
+        return int(number) + self._first
+
+
+class NumberedStates(gym.ObservationWrapper[Any, Any, Any]):
+    """Discrete observations as vectors of one entry, a number that counts from 0."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        """Wrap an environment with a Discrete observation space."""
+        super().__init__(env)
+        states: Any = env.observation_space
+        self._first = int(states.start)
+        self.observation_space = gym.spaces.MultiDiscrete([states.n])
+
+    def observation(self, observation: Any) -> Any:
+        """The number ``[1]`` of a state."""
+        return np.array([observation - self._first])
+
+
+def numbered(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """An environment whose states and actions, where they are Discrete, are numbers ``[1]``."""
+    if isinstance(env.action_space, gym.spaces.Discrete):
+        env = NumberedActions(env)
+    discrete = isinstance(env.observation_space, gym.spaces.Discrete)
+    return NumberedStates(env) if discrete else env
 
 
 class FiniteOrError(gym.Wrapper[Any, Any, Any, Any]):

@@ -24,7 +24,7 @@ from mpc_robot.agents.dyna_q import (
 from mpc_robot.data.replay import Experience
 from mpc_robot.envs import TableSpec, Task, get_task, make_env, table_spec
 from mpc_robot.envs.mazes import DYNA, Maze
-from mpc_robot.envs.wrappers import Numbered
+from mpc_robot.envs.wrappers import numbered
 from mpc_robot.errors import CheckpointError
 from mpc_robot.training import checkpoint
 from mpc_robot.training.display import Display
@@ -52,7 +52,7 @@ def step(agent: DynaQ, *seen: float, terminated: bool = False) -> dict[str, floa
 
 def walk(agent: DynaQ, steps: int) -> list[int]:
     """Live in the Dyna maze; the states that were visited."""
-    env = Numbered(Maze({0: DYNA}))
+    env = numbered(Maze({0: DYNA}))
     observation, visited = env.reset()[0], []
     for _ in range(steps):
         action = agent.act(observation, explore=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from benchmarks import baseline_settings
 from benchmarks.baseline_settings import BASELINES, PPOSettings
-from benchmarks.baselines import SB3Policy, learn_baseline, make_model
+from benchmarks.baselines import SB3Policy, learn_baseline, make_model, sb3_env
 from benchmarks.learning import evaluated_to, learn_one
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -138,6 +138,14 @@ def test_dqn_learns_a_task_with_discrete_actions(tmp_path: Path, in_child: InChi
     assert all(line["eval/return_mean"] == line["eval/length_mean"] >= 1 for line in lines)
 
 
+def test_numbered_actions_are_plain_numbers_to_a_baseline() -> None:
+    """Both environments do the same from the same seed."""
+    ours, theirs = (make(get_task("CartPole-v1")) for make in (make_env, sb3_env))
+    assert ours.reset(seed=0)[0].tolist() == theirs.reset(seed=0)[0].tolist()
+    for number in (1, 1, 0):
+        assert ours.step(np.array([number]))[0].tolist() == theirs.step(number)[0].tolist()
+
+
 def test_several_environments_count_together(tmp_path: Path) -> None:
     run = config("sb3-ppo", "CartPole-v1", eval_every=20)
     with pytest.raises(ValueError, match="eval_every: expected a multiple of the 8 environments"):
@@ -184,7 +192,7 @@ def test_settings_fit_their_tasks(agent: str) -> None:
         if isinstance(settings, PPOSettings):
             assert settings.eval_every % settings.n_envs == 0
         if agent == "sb3-dqn":
-            assert isinstance(make_env(get_task(task)).action_space, gym.spaces.Discrete)
+            assert isinstance(sb3_env(get_task(task)).action_space, gym.spaces.Discrete)
         elif task != "CartPole-v1":
             env_spec(make_env(get_task(task)))
 

@@ -10,7 +10,16 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from mpc_robot.envs import TASKS, TableSpec, env_spec, get_task, make_env, table_spec
+from mpc_robot.envs import (
+    TASKS,
+    DiscreteSpec,
+    TableSpec,
+    discrete_spec,
+    env_spec,
+    get_task,
+    make_env,
+    table_spec,
+)
 from mpc_robot.errors import PlantError, UnknownNameError
 
 
@@ -129,6 +138,17 @@ def test_numbered_states_and_actions_are_a_table(name: str, sizes: tuple[Any, ..
 def test_what_is_not_numbered_is_no_table(name: str) -> None:
     with pytest.raises(ValueError, match="observation space: expected a Discrete one"):
         table_spec(make_env(get_task(name)))
+
+
+def test_continuous_observations_with_numbered_actions() -> None:
+    env = make_env(get_task("CartPole-v1"))
+    assert discrete_spec(env) == DiscreteSpec(4, 2, 0.02, 500)
+    env.reset(seed=0)
+    assert env.step(np.array([1.0]))[0].shape == (4,)
+    with pytest.raises(ValueError, match="action space: expected a Discrete one, got Box"):
+        discrete_spec(make_env(get_task("Pendulum-v1")))
+    with pytest.raises(ValueError, match="observation space: expected a Box of shape"):
+        discrete_spec(make_env(get_task("FrozenLake-v1")))
 
 
 def test_an_unbounded_action_space_is_refused() -> None:

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from mpc_robot.envs.wrappers import FiniteOrError, Numbered, Observe
+from mpc_robot.envs.wrappers import FiniteOrError, Observe, numbered
 from mpc_robot.errors import PlantError
 
 
@@ -81,7 +81,7 @@ class Dial(gym.Env[int, int]):
 
 
 def test_numbered_states_and_actions_are_vectors_that_count_from_0() -> None:
-    env = Numbered(Dial())
+    env = numbered(Dial())
     assert env.reset()[0].tolist() == [2]
     seen = [env.step(np.array([number]))[:4] for number in (2.0, 1.0, 2.0)]
     assert [(*state, *rest) for state, *rest in seen] == [
@@ -95,8 +95,18 @@ def test_numbered_states_and_actions_are_vectors_that_count_from_0() -> None:
 
 @pytest.mark.parametrize("action", [-1.0, 3.0, 0.5, float("nan")])
 def test_a_number_that_is_no_action_is_refused(action: float) -> None:
-    env = Numbered(Dial())
+    env = numbered(Dial())
     env.reset()
     with pytest.raises(ValueError, match="action: expected a whole number from 0 to 2, got"):
         env.step(np.array([action]))
     assert env.unwrapped.at == 0  # type: ignore[attr-defined]
+
+
+def test_only_what_is_discrete_is_numbered() -> None:
+    """CartPole's actions are, Pendulum's nothing: the same numbers come out as from Gymnasium."""
+    cartpole, plain = numbered(gym.make("CartPole-v1")), gym.make("CartPole-v1")
+    assert cartpole.observation_space == plain.observation_space
+    assert cartpole.reset(seed=3)[0].tolist() == plain.reset(seed=3)[0].tolist()
+    assert cartpole.step(np.array([1.0]))[0].tolist() == plain.step(1)[0].tolist()
+    pendulum = gym.make("Pendulum-v1")
+    assert numbered(pendulum) is pendulum
