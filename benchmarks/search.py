@@ -28,10 +28,10 @@ from benchmarks.planning import publish, take_turns, timed, typical
 from mpc_robot.controllers.tree_rules import GumbelConfig, PUCTConfig, RuleConfig, UCTConfig
 from mpc_robot.controllers.tree_search import SearchConfig, search
 from mpc_robot.controllers.trees import Trees
-from mpc_robot.dynamics.openspiel import load_game
 from mpc_robot.dynamics.row_games import RowGameModel
 from mpc_robot.dynamics.search_model import Expansion, Ints, Nodes
 from mpc_robot.envs.games import CONNECT_FOUR
+from mpc_robot.envs.openspiel import load_game
 
 RULES: dict[str, RuleConfig] = {"puct": PUCTConfig(), "gumbel": GumbelConfig()}
 SIMULATIONS = "simulations_per_s"

@@ -13,6 +13,7 @@ import gymnasium as gym
 from mpc_robot.envs import cartpole, mazes, reacher_two_link
 from mpc_robot.envs.base import Task, View
 from mpc_robot.envs.gymnasium_mujoco import GYMNASIUM_MUJOCO
+from mpc_robot.envs.openspiel import game_task, is_game, register_games
 from mpc_robot.envs.pixels import ActionRepeat, Pixels, split_view
 from mpc_robot.envs.servo import ServoActions
 from mpc_robot.envs.wrappers import FiniteOrError, Observe, muted_warnings, numbered
@@ -35,6 +36,7 @@ def register_environments() -> None:
         if task.env_id not in gym.registry:
             gym.register(task.env_id, entry_point, max_episode_steps=500, kwargs=kwargs)
     mazes.register_mazes()
+    register_games()
 
 
 def register_task(
@@ -57,6 +59,8 @@ def get_task(name: str) -> Task:
     ``+pixels`` shows it as frames, ``+stackN`` as the last N of them, and ``+repeatN`` holds every
     action for N control steps, as in ``CartpoleSwingup-v0+pixels+repeat2``.
 
+    A game that OpenSpiel knows, such as ``connect_four`` or ``go(board_size=5)``, is to be won.
+
     Any other id that Gymnasium knows, or ``module:Id`` whose module registers it, becomes a task
     whose reward and termination are learned; unless the module made it a task, as
     :func:`mpc_robot.from_mjcf` does.
@@ -64,7 +68,8 @@ def get_task(name: str) -> Task:
     Raises:
         UnknownNameError: if there is no such task or environment; it names the nearest tasks.
         ValueError: if what follows its name makes no sense.
-        ModuleNotFoundError: if the module imports another that is not there.
+        ModuleNotFoundError: if the module imports another that is not there, or it is a game and
+            OpenSpiel is not.
     """
     plain, view = split_view(name)
     if view != View():
@@ -72,6 +77,8 @@ def get_task(name: str) -> Task:
     for task in TASKS.values():
         if name in (task.name, task.env_id):
             return task
+    if is_game(name):
+        return game_task(name)
     module, _, env_id = name.rpartition(":")
     try:
         if module:

@@ -8,33 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mpc_robot.dynamics.base import Sensed
 from mpc_robot.dynamics.rows import objects
 from mpc_robot.dynamics.search_model import Expansion, Flags, Floats, Ints, Nodes
+from mpc_robot.envs.openspiel import check_game, state_after
 from mpc_robot.errors import require
 
 States = npt.NDArray[np.object_]
 PolicyValue = Callable[[Sequence[Any]], tuple[Floats, Floats]]
 """Prior logits ``[B, A]`` and values ``[B]``, of the player to move, of B states of a game."""
-
-
-def load_game(name: str) -> Any:
-    """An OpenSpiel game by its name, such as ``connect_four`` or ``go(board_size=5)``.
-
-    Raises:
-        ModuleNotFoundError: if OpenSpiel is not installed; names the extra that installs it.
-        ValueError: if OpenSpiel does not know the game.
-    """
-    try:
-        import pyspiel  # noqa: PLC0415  an extra
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "OpenSpiel games need the extra `games`: pip install 'mpc-robot[games]'",
-            name=error.name,
-        ) from error
-    try:
-        return pyspiel.load_game(name)
-    except pyspiel.SpielError as error:
-        raise ValueError(f"game: expected one that OpenSpiel knows, got {name!r}") from error
 
 
 class OpenSpielModel:
@@ -59,17 +41,7 @@ class OpenSpielModel:
             ValueError: if there are no rollouts.
         """
         require(rollouts >= 1, "rollouts", "at least 1", rollouts)
-        kind = game.get_type()
-        traits = [
-            str(t).rpartition(".")[2] for t in (kind.dynamics, kind.chance_mode, kind.information)
-        ]
-        expected = ["SEQUENTIAL", "DETERMINISTIC", "PERFECT_INFORMATION"]
-        players, zero_sum = game.num_players(), str(kind.utility).endswith(".ZERO_SUM")
-        if traits != expected or players > 2 or (players == 2 and not zero_sum):
-            raise TypeError(
-                f"game: expected {', '.join(expected)}, for one player or two with ZERO_SUM, got "
-                f"{kind.short_name}: {', '.join(traits)}, {players} players, {kind.utility}"
-            )
+        check_game(game, players=(1, 2))
         self.game, self.evaluate, self.rollouts = game, evaluate, rollouts
         self._actions = int(game.num_distinct_actions())
 
@@ -117,3 +89,27 @@ class OpenSpielModel:
                 played.apply_action(moves[int(rng.random() * len(moves))])
             total += played.returns()[player] - state.returns()[player]
         return total / self.rollouts
+
+
+class ObservedGame:
+    """The ControlModel of a task that is a game: roots are the moves so far, as its env tells."""
+
+    observes: Sensed = "observation"
+
+    def __init__(self, model: OpenSpielModel) -> None:
+        """Search in ``model``."""
+        self.model = model
+
+    def root(self, sensed: npt.NDArray[np.float64], rng: np.random.Generator) -> Nodes[States]:
+        """The states after the moves ``[B, L]``."""
+        return self.model.root([state_after(self.model.game, moves) for moves in sensed], rng)
+
+    def expand(
+        self, embedding: States, action: Ints, rng: np.random.Generator
+    ) -> Expansion[States]:
+        """One move in each game."""
+        return self.model.expand(embedding, action, rng)
+
+    def vector(self, embedding: States, action: Ints) -> npt.NDArray[np.float64]:
+        """The numbers themselves ``[B, 1]``."""
+        return action[:, None].astype(np.float64)

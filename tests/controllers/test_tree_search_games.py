@@ -14,9 +14,10 @@ import pytest
 from mpc_robot.controllers.tree_rules import GumbelConfig, PUCTConfig, RuleConfig, UCTConfig
 from mpc_robot.controllers.tree_search import Decision, SearchConfig, search
 from mpc_robot.controllers.trees import Trees
-from mpc_robot.dynamics.openspiel import OpenSpielModel, load_game
+from mpc_robot.dynamics.openspiel import OpenSpielModel
 from mpc_robot.dynamics.row_games import RowGameModel
 from mpc_robot.envs.games import CONNECT_FOUR, GOING, TIC_TAC_TOE, WON
+from mpc_robot.envs.openspiel import load_game
 
 Board = tuple[int, ...]
 RULES = (UCTConfig(), PUCTConfig(dirichlet_fraction=0.0))

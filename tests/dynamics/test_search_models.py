@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mpc_robot.dynamics.environment_copies import PLACES, EnvironmentCopies
-from mpc_robot.dynamics.openspiel import OpenSpielModel, load_game
+from mpc_robot.dynamics.openspiel import OpenSpielModel
 from mpc_robot.dynamics.row_games import RowGameModel
 from mpc_robot.dynamics.rows import concatenate, put, room, take
 from mpc_robot.dynamics.sampled_actions import (
@@ -25,6 +25,7 @@ from mpc_robot.dynamics.sampled_actions import (
 from mpc_robot.dynamics.simulator import Simulator
 from mpc_robot.envs import get_task, make_env, physics_state
 from mpc_robot.envs.games import CONNECT_FOUR, TIC_TAC_TOE
+from mpc_robot.envs.openspiel import load_game
 
 BALANCE = get_task("CartpoleBalance-v0")
 
