@@ -98,12 +98,15 @@ class GumbelConfig:
         considered: actions sampled without replacement at the root (16).
         value_scale: c_scale of how much values count against logits (0.1; 1 in board games).
         max_visit_init: c_visit, visits that values count as much as from the start (50).
+        least_range: range of Q that is scaled to [0, 1] where that of a state's actions is less
+            (0); with 2, from loss to win, small differences stay small in games.
         noise: scale of the Gumbel noise at the root: 1 to explore, 0 for the best action.
     """
 
     considered: int = 16
     value_scale: float = 0.1
     max_visit_init: float = 50.0
+    least_range: float = 1e-8
     noise: float = 1.0
 
     def __post_init__(self) -> None:
@@ -111,6 +114,7 @@ class GumbelConfig:
         require(self.considered >= 1, "considered", "at least 1", self.considered)
         for name in ("value_scale", "max_visit_init", "noise"):
             require(0 <= getattr(self, name) < math.inf, name, "at least 0", getattr(self, name))
+        require(0 < self.least_range < math.inf, "least_range", "positive", self.least_range)
 
 
 RuleConfig = UCTConfig | PUCTConfig | GumbelConfig
@@ -123,6 +127,7 @@ class Rule(NamedTuple):
         kind: ``UCT_RULE``, ``PUCT_RULE`` or ``GUMBEL_RULE``.
         first: c of UCT, c1 of PUCT, c_scale of Gumbel.
         second: c2 of PUCT, c_visit of Gumbel.
+        least: range of Q of Gumbel.
         coefficient: of progressive widening, infinite for none.
         exponent: of progressive widening.
     """
@@ -130,6 +135,7 @@ class Rule(NamedTuple):
     kind: int
     first: float
     second: float
+    least: float
     coefficient: float
     exponent: float
 
@@ -153,13 +159,13 @@ def numbers(config: RuleConfig) -> Rule:
     """The settings of a rule."""
     if isinstance(config, GumbelConfig):
         scale, visits = float(config.value_scale), float(config.max_visit_init)
-        return Rule(GUMBEL_RULE, scale, visits, math.inf, 0.0)
+        return Rule(GUMBEL_RULE, scale, visits, float(config.least_range), math.inf, 0.0)
     width = (math.inf, 0.0)
     if config.widening is not None:
         width = (float(config.widening.coefficient), config.widening.exponent)
     if isinstance(config, UCTConfig):
-        return Rule(UCT_RULE, float(config.exploration), 0.0, *width)
-    return Rule(PUCT_RULE, float(config.c1), float(config.c2), *width)
+        return Rule(UCT_RULE, float(config.exploration), 0.0, 0.0, *width)
+    return Rule(PUCT_RULE, float(config.c1), float(config.c2), 0.0, *width)
 
 
 def halving(

@@ -153,8 +153,8 @@ def improved(edges: Records, here: Record, rule: Rule, out: Floats) -> Floats:
     """Logits of Gumbel MuZero's improved policy in a state, in ``out[A]``.
 
     ``logits + sigma(completed Q)`` with ``sigma(q) = (c_visit + max n) c_scale q`` (equation 8),
-    where Q is scaled to [0, 1] over the state's actions and is ``mixed_value`` for what was never
-    tried; -inf for illegal actions.
+    where Q is scaled to [0, 1] over the state's actions, or by ``rule.least`` where they differ by
+    less, and is ``mixed_value`` for what was never tried; -inf for illegal actions.
     """
     missing = mixed_value(edges, here.value)
     most, low, high = 0, np.inf, -np.inf
@@ -163,7 +163,7 @@ def improved(edges: Records, here: Record, rule: Rule, out: Floats) -> Floats:
         if edge.legal:
             out[a] = edge.q if edge.count > 0 else missing
             most, low, high = max(most, edge.count), min(low, out[a]), max(high, out[a])
-    factor = (rule.second + most) * rule.first / max(high - low, 1e-8)
+    factor = (rule.second + most) * rule.first / max(high - low, rule.least)
     for a in range(len(edges)):
         out[a] = edges[a].logit + factor * (out[a] - low) if edges[a].legal else -np.inf
     return out

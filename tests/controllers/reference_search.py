@@ -141,8 +141,10 @@ class Gumbel(Search):
         noise: npt.NDArray[Any],
         considered: int,
         simulations: int,
+        least_range: float = 1e-8,
     ) -> None:
         super().__init__(step, root, lambda node, action: 0)
+        self.least_range = least_range
         self.noise, self.simulations = noise, simulations
         self.scale, self.visit_init = 0.1, 50.0
         by_score = sorted(root.actions, key=lambda a: -(noise[a] + root.outcome.logits[a]))
@@ -160,7 +162,9 @@ class Gumbel(Search):
             missing = (node.outcome.value + total * mean) / (1 + total)
         q = {a: node.q(a) if a in tried else missing for a in node.actions}
         low, high = min(q.values()), max(q.values())
-        factor = (self.visit_init + max(node.counts())) * self.scale / max(high - low, 1e-8)
+        factor = (
+            (self.visit_init + max(node.counts())) * self.scale / max(high - low, self.least_range)
+        )
         return {a: factor * (q[a] - low) for a in node.actions}
 
     def improved(self, node: Node) -> dict[int, float]:

@@ -122,20 +122,22 @@ def test_trees_equal_those_of_a_plain_recursive_search(
 
 
 @pytest.mark.parametrize("players", [1, 2])
-@pytest.mark.parametrize(("considered", "simulations"), [(2, 16), (4, 32), (8, 48)])
+@pytest.mark.parametrize(
+    ("considered", "simulations", "least_range"), [(2, 16, 1e-8), (4, 32, 1e-8), (8, 48, 2.0)]
+)
 def test_gumbel_trees_equal_those_of_the_paper_by_the_letter(
-    players: int, considered: int, simulations: int
+    players: int, considered: int, simulations: int, least_range: float
 ) -> None:
     model, roots, rng = Table(players=players), np.arange(5), seeded()
     model.legal[:5] = True
     trees = Trees(model.root(roots, rng), rng)
     before = copy.deepcopy(rng)
-    rule = GumbelConfig(considered=min(considered, ACTIONS))
+    rule = GumbelConfig(considered=min(considered, ACTIONS), least_range=least_range)
     decision = search(model, trees, SearchConfig(rule, simulations), rng)
     noise = halving(rule, model.legal[:5], simulations, before).gumbel
     for row, state in enumerate(roots):
         root = Node(model.outcome(state))
-        given_it = noise[row], rule.considered, simulations
+        given_it = noise[row], rule.considered, simulations, least_range
         oracle = Gumbel(model.step, root, *given_it)
         oracle.run(simulations)
         assert_alike(trees, row, 0, root)
