@@ -28,7 +28,7 @@ Result = dict[str, Any]
 DIGEST = "Results-SHA256"
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{page}.md" for page in ("control_loop", "learning", "ros2")),
+    *(ROOT / "docs" / f"{page}.md" for page in ("control_loop", "learning", "planning", "ros2")),
 )
 PLOTS = ROOT / "docs" / "results"
 
