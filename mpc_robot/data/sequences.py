@@ -42,6 +42,12 @@ class Sequences:
     terminated: Tensor
     truncated: Tensor
 
+    def last(self, steps: int) -> Sequences:
+        """At most so many steps at the end of each; what came before is known then."""
+        parts = vars(self).items()
+        cut = {name: None if part is None else part[:, -steps:] for name, part in parts}
+        return Sequences(**cut)
+
 
 class SequenceReplay:
     """The last observations of real experience, at most ``capacity``, in the order they were made.

@@ -54,3 +54,13 @@ class LatentFilter:
         states, _, _ = self.model.observe(seen, self.rng, self._state)
         self._state = states.flatten()
         return self._state.features[0].numpy().astype(np.float64)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The belief and the random state."""
+        state = None if self._state is None else vars(self._state)
+        return {"state": state, "rng": self.rng.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Believe what :meth:`state_dict` told of."""
+        self._state = None if state["state"] is None else RSSMState(**state["state"])
+        self.rng.set_state(state["rng"])

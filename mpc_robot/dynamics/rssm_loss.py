@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -36,7 +38,7 @@ def model_loss(
     features = states.features
     dynamics, representation = divergences(posterior, prior, config.free_nats)
     losses = {
-        **model.decoder.losses(features, seen.frame, seen.vector),
+        **_unexplained(model, features, seen, rng),
         "reward": model.reward.loss(features, seen.reward),
         "continue": model.continues.loss(features, (~seen.terminated).float()),
         "dynamics": dynamics,
@@ -53,3 +55,14 @@ def model_loss(
         (weights.get(name, 1.0) * mean for name, mean in means.items()), features.new_zeros(())
     )
     return total, states, {f"model/{name}": mean.item() for name, mean in means.items()}
+
+
+def _unexplained(
+    model: RSSM, features: Tensor, seen: Sequences, rng: torch.Generator
+) -> dict[str, Tensor]:
+    """What the decoder leaves unexplained, of as many random steps as the config says."""
+    length = features.shape[1]
+    steps = torch.randperm(length, generator=rng)[: math.ceil(model.config.explained * length)]
+    frame = None if seen.frame is None else seen.frame[:, steps]
+    vector = None if seen.vector is None else seen.vector[:, steps]
+    return model.decoder.losses(features[:, steps], frame, vector)

@@ -23,9 +23,10 @@ class TwoHotHead(nn.Module):
         """The number ``[...]`` for features ``[..., F]``."""
         return self.bins.mean(self.network(features))
 
-    def loss(self, features: Tensor, target: Tensor) -> Tensor:
-        """Cross entropy ``[...]``, nats."""
-        return self.bins.loss(self.network(features), target)
+    def loss(self, features: Tensor, *targets: Tensor) -> Tensor:
+        """Cross entropy ``[...]``, nats, summed over targets ``[...]``."""
+        logits = self.network(features)
+        return torch.stack([self.bins.loss(logits, target) for target in targets]).sum(dim=0)
 
 
 class GaussianHead(nn.Module):
@@ -41,9 +42,10 @@ class GaussianHead(nn.Module):
         mean: Tensor = self.network(features)[..., 0]
         return mean
 
-    def loss(self, features: Tensor, target: Tensor) -> Tensor:
-        """Negative log-likelihood ``[...]`` but for its constant, nats."""
-        return 0.5 * (self.forward(features) - target) ** 2
+    def loss(self, features: Tensor, *targets: Tensor) -> Tensor:
+        """Negative log-likelihood ``[...]`` but for its constant, nats, summed over targets."""
+        mean = self.forward(features)
+        return torch.stack([0.5 * (mean - target) ** 2 for target in targets]).sum(dim=0)
 
 
 class ContinueHead(nn.Module):

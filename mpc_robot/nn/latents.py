@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -61,6 +62,15 @@ class Gaussian:
         ratio = self.std / other.std
         distance = (self.mean - other.mean) / other.std
         return (0.5 * (ratio**2 + distance**2 - 1.0) - ratio.log()).sum(dim=-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density ``[...]`` of ``value [..., S]``, nats."""
+        distance = (value - self.mean) / self.std
+        return -(0.5 * (distance**2 + math.log(2.0 * math.pi)) + self.std.log()).sum(dim=-1)
+
+    def entropy(self) -> Tensor:
+        """Differential entropy ``[...]``, nats."""
+        return (0.5 * math.log(2.0 * math.pi * math.e) + self.std.log()).sum(dim=-1)
 
 
 @dataclass(frozen=True)

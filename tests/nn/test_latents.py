@@ -120,3 +120,10 @@ def test_modes_and_samples_have_the_size_that_is_told(config: LatentConfig) -> N
 def test_settings_that_make_no_sense(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]
+
+
+def test_densities_and_entropies_of_gaussians_are_those_of_torch() -> None:
+    one, value = GAUSSIAN.distribution(raw(GAUSSIAN, 1)), raw(GAUSSIAN, 2)[:, :5]
+    theirs = distributions.Independent(distributions.Normal(one.mean, one.std), 1)
+    torch.testing.assert_close(one.log_prob(value), theirs.log_prob(value))
+    torch.testing.assert_close(one.entropy(), theirs.entropy())

@@ -1,0 +1,199 @@
+"""Dreamer: learn a world model from what was seen, and behaviour inside it by imagination.
+
+Versions 1 (arXiv:1912.01603), 2 (arXiv:2010.02193) and 3 (arXiv:2301.04104) differ in settings
+only, see :mod:`mpc_robot.agents.dreamer_presets`. It sees frames or vectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mpc_robot.agents.base import Metrics
+from mpc_robot.agents.behaviour import Behaviour, BehaviourConfig
+from mpc_robot.agents.latent_planning import LatentPlanningConfig, latent_planner
+from mpc_robot.agents.off_policy import uniform_action
+from mpc_robot.controllers.filtered import FilteredController
+from mpc_robot.controllers.policy import PolicyController
+from mpc_robot.data.replay import Experience
+from mpc_robot.data.sequences import SequenceReplay
+from mpc_robot.dynamics.rssm import RSSM, RSSMConfig
+from mpc_robot.dynamics.rssm_filter import LatentFilter
+from mpc_robot.dynamics.rssm_loss import model_loss
+from mpc_robot.envs.base import EnvSpec, PixelSpec, Task, env_spec, pixel_spec
+from mpc_robot.errors import CheckpointError, require
+from mpc_robot.nn.descent import Descent, DescentConfig
+
+
+@dataclass(frozen=True)
+class DreamerConfig:
+    """Settings of Dreamer; those of v3 (arXiv:2301.04104) in brackets.
+
+    Attributes:
+        model: the world model.
+        model_descent: of the world model [4e-5; v1: 6e-4; v2: 3e-4].
+        behaviour: actor and critic, and how they learn from dreams.
+        batch_size: sequences per training step [16; v1, v2: 50].
+        length: observations in each [64; v1, v2: 50].
+        update_every: actions per training step [1 for vectors, 4 for frames; v1: 10; v2: 5].
+        warmup_steps: random actions before learning begins [v1: 2500; v2: 500].
+        pretrain: training steps when it begins [1; v1, v2: 100].
+        capacity: observations that are remembered, a multiple of 1000 [1,000,000].
+    """
+
+    model: RSSMConfig = field(default_factory=RSSMConfig)
+    model_descent: DescentConfig = field(default_factory=lambda: DescentConfig(rate=1e-3))
+    behaviour: BehaviourConfig = field(default_factory=BehaviourConfig)
+    batch_size: int = 16
+    length: int = 32
+    update_every: int = 2
+    warmup_steps: int = 500
+    pretrain: int = 100
+    capacity: int = 100_000
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that makes no sense."""
+        for name in ("batch_size", "update_every", "pretrain"):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        require(self.length >= 2, "length", "at least 2", self.length)
+        enough = self.warmup_steps >= self.length
+        require(enough, "warmup_steps", f"at least the length {self.length}", self.warmup_steps)
+
+
+def senses_spec(env: gym.Env[Any, Any]) -> PixelSpec | EnvSpec:
+    """Sizes and limits of an environment seen as frames, or else as vectors.
+
+    Raises:
+        ValueError: if it is seen as neither, the action is not a flat bounded Box, or the control
+            period is not known.
+    """
+    frames = env.observation_space.dtype == np.uint8
+    return pixel_spec(env) if frames else env_spec(env)
+
+
+class Dreamer:
+    """The Agent: a replay of sequences, a world model of them, and behaviour learned inside.
+
+    Attributes:
+        rng: draws everything but what a filter does.
+        model: the world model.
+        behaviour: actor and critic.
+        replay: what was seen.
+        steps: real actions so far.
+    """
+
+    def __init__(
+        self, task: Task, spec: PixelSpec | EnvSpec, config: DreamerConfig, seed: int
+    ) -> None:
+        """An agent that knows nothing yet."""
+        self.task, self.spec, self.config = task, spec, config
+        self.rng = torch.Generator().manual_seed(seed)
+        bounds = (spec.action_low, spec.action_high)
+        frame_shape = spec.frame_shape if isinstance(spec, PixelSpec) else None
+        vector_dim = spec.observation_dim if isinstance(spec, EnvSpec) else None
+        self.model = RSSM(
+            bounds, config.model, self.rng, frame_shape=frame_shape, vector_dim=vector_dim
+        )
+        self.behaviour = Behaviour(self.model.features, bounds, config.behaviour, self.rng)
+        self.replay = SequenceReplay(
+            spec.action_dim,
+            frame_shape=frame_shape,
+            vector_dim=vector_dim,
+            capacity=config.capacity,
+        )
+        self.steps = 0
+        self._descent = Descent(self.model.parameters(), config.model_descent)
+        self._belief = LatentFilter(self.model)
+        self._done: npt.NDArray[np.float64] | None = None
+
+    @torch.no_grad()
+    def act(self, observation: npt.NDArray[Any], explore: bool) -> npt.NDArray[np.float64]:
+        """A random action during warm-up, then the policy's in what is believed by now."""
+        if self._done is None:
+            self._belief.reset(int(torch.randint(2**62, (), generator=self.rng)))
+        features = self._belief.update(observation, self._done)
+        if explore and self.steps < self.config.warmup_steps:
+            self._done = uniform_action(self.spec, self.rng)
+        else:
+            seen, actor = torch.as_tensor(features, dtype=torch.float32), self.behaviour.actor
+            action = actor.explore(seen, self.rng) if explore else actor.mode(seen)
+            self._done = action.double().numpy()
+        return self._done
+
+    def observe(self, experience: Experience) -> None:
+        """Remember a real step; where it ends an episode, believe nothing any more."""
+        self.replay.add(experience)
+        self.steps += 1
+        if experience.terminated or experience.truncated:
+            self._done = None
+
+    def update(self) -> Metrics:
+        """Learn if it is time."""
+        since = self.steps - self.config.warmup_steps
+        if since < 0 or since % self.config.update_every:
+            return {}
+        for _ in range(self.config.pretrain - 1 if since == 0 else 0):
+            self.learn()
+        return self.learn()
+
+    def learn(self) -> Metrics:
+        """One training step of the world model, and of actor and critic inside it."""
+        seen = self.replay.sample(self.config.batch_size, self.config.length, self.rng)
+        loss, states, metrics = model_loss(self.model, seen, self.rng)
+        metrics["model/gradient"] = self._descent.step(loss)
+        return metrics | self.behaviour.learn(self.model, states.detach(), seen, self.rng)
+
+    def controller(self) -> FilteredController:
+        """The policy as it is now and will become, without exploration."""
+        return FilteredController(
+            LatentFilter(self.model), PolicyController(self.behaviour.actor.mode)
+        )
+
+    def planner(self, config: LatentPlanningConfig | None = None) -> FilteredController:
+        """A controller that plans in the world model, as PlaNet does."""
+        return latent_planner(self.model, self.behaviour, self.spec, config)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, descents, replay, belief, counter and random state."""
+        return {
+            "model": dict(self.model.state_dict()),
+            "model_descent": self._descent.state_dict(),
+            "behaviour": dict(self.behaviour.state_dict()),
+            "behaviour_descents": self.behaviour.descents_state(),
+            "replay": self.replay.state_dict(),
+            "belief": self._belief.state_dict(),
+            "done": self._done,
+            "rng": self.rng.get_state(),
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Become the agent that was saved.
+
+        Raises:
+            CheckpointError: if a part is missing or does not fit this task and config; the agent
+                is of no use then.
+        """
+        try:
+            self._load(state)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"checkpoint does not hold this Dreamer agent: {error}"
+            ) from error
+
+    def _load(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave."""
+        self.model.load_state_dict(state["model"])
+        self._descent.load_state_dict(state["model_descent"])
+        self.behaviour.load_state_dict(state["behaviour"])
+        self.behaviour.load_descents_state(state["behaviour_descents"])
+        self.replay.load_state_dict(state["replay"])
+        self._belief.load_state_dict(state["belief"])
+        self._done = state["done"]
+        self.rng.set_state(state["rng"])
+        self.steps = state["steps"]

@@ -1,0 +1,58 @@
+"""The versions of Dreamer, and sizes and training ratios that suit a task on two cores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mpc_robot.agents.behaviour import BehaviourConfig
+from mpc_robot.agents.dreamer import DreamerConfig
+from mpc_robot.dynamics.rssm_presets import SIZES, rssm_v1, rssm_v2
+from mpc_robot.nn.actor import ActorConfig
+from mpc_robot.nn.descent import DescentConfig
+
+SIZE = "tiny"
+"""Of :data:`mpc_robot.dynamics.rssm_presets.SIZES`."""
+
+V3 = DreamerConfig(model=SIZES[SIZE])
+
+V2 = replace(
+    V3,
+    model=rssm_v2(SIZES[SIZE]),
+    model_descent=DescentConfig(1e-3, "norm", 100.0),
+    behaviour=BehaviourConfig(
+        critic="gaussian",
+        slow="target",
+        slow_rate=1.0,
+        slow_every=100,
+        replay_scale=0.0,
+        discount=0.99,
+        reinforce=0.0,
+        entropy=1e-4,
+        percentiles=None,
+        actor_descent=DescentConfig(3e-4, "norm", 100.0),
+        critic_descent=DescentConfig(3e-4, "norm", 100.0),
+    ),
+)
+
+V1 = replace(
+    V2,
+    model=rssm_v1(SIZES[SIZE]),
+    behaviour=replace(
+        V2.behaviour,
+        actor=ActorConfig(squash="tanh", exploration=0.3),
+        slow="none",
+        discount=0.99,
+        entropy=0.0,
+    ),
+)
+
+VERSIONS = {"v1": V1, "v2": V2, "v3": V3}
+"""Name -> settings for frames; what is for tiny models differs from the papers, see each field."""
+
+
+def dreamer_preset(version: str, task: str) -> DreamerConfig:
+    """The settings of a version for a task's name, which tells whether it is seen as frames."""
+    config = VERSIONS[version]
+    if "+pixels" in task:
+        return replace(config, model=replace(config.model, explained=0.5))
+    return config

@@ -1,0 +1,267 @@
+"""Dreamer on frames and vectors: what it remembers, when it learns, and how it acts and plans."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from mpc_robot.agents import agent_kind
+from mpc_robot.agents.behaviour import BehaviourConfig
+from mpc_robot.agents.dreamer import Dreamer, DreamerConfig, senses_spec
+from mpc_robot.agents.dreamer_presets import VERSIONS, dreamer_preset
+from mpc_robot.agents.latent_planning import LatentPlanningConfig
+from mpc_robot.controllers import CEMConfig, MPPIConfig
+from mpc_robot.controllers.optimizers import OptimizerConfig
+from mpc_robot.data.replay import Experience
+from mpc_robot.dynamics.rssm import RSSMConfig
+from mpc_robot.dynamics.rssm_filter import LatentFilter
+from mpc_robot.envs import get_task, make_env
+from mpc_robot.errors import CheckpointError
+from mpc_robot.nn.actor import ActorConfig
+from mpc_robot.nn.latents import CategoricalConfig
+from mpc_robot.nn.senses import SensesConfig
+from mpc_robot.training import checkpoint
+from mpc_robot.training.metrics import TIME, read_metrics
+from mpc_robot.training.runs import open_run, start_run
+from mpc_robot.training.trainer import TrainConfig
+
+SMALL = DreamerConfig(
+    RSSMConfig(
+        latent=CategoricalConfig(3, 4),
+        senses=SensesConfig((4, 4), (4, 4), units=8, layers=1),
+        deter=8,
+        hidden=8,
+        units=8,
+        explained=0.5,
+    ),
+    behaviour=BehaviourConfig(ActorConfig((8,)), critic_hidden=(8,), starts=2, horizon=2),
+    batch_size=3,
+    length=4,
+    update_every=3,
+    warmup_steps=10,
+    pretrain=2,
+)
+
+
+class Spot(gym.Env[np.ndarray, np.ndarray]):
+    """A bright column on a screen of 16 x 16, moved by the action; bright is good in the middle."""
+
+    metadata = {"render_fps": 10, "render_modes": []}  # noqa: RUF012 - Gymnasium's own way
+    observation_space = gym.spaces.Box(0, 255, (16, 16, 3), np.uint8)
+    action_space = gym.spaces.Box(-2.0, 2.0, (1,), np.float64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.place = self.np_random.uniform(2.0, 14.0)
+        return self._frame(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.place = float(np.clip(self.place + action[0], 0.0, 15.0))
+        return self._frame(), 1.0 - abs(self.place - 7.5) / 7.5, False, False, {}
+
+    def _frame(self) -> np.ndarray:
+        frame = np.zeros((16, 16, 3), np.uint8)
+        frame[:, int(self.place)] = 255
+        return frame
+
+
+@pytest.fixture(autouse=True)
+def spot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spot is known as ``Spot-v0``, in episodes of 10 steps."""
+    spec = gym.envs.registration.EnvSpec("Spot-v0", Spot, max_episode_steps=10)
+    monkeypatch.setitem(gym.registry, "Spot-v0", spec)
+
+
+both = pytest.mark.parametrize("name", ["Spot-v0", "Cart-v0"])
+
+
+def make(name: str = "Spot-v0", seed: int = 0, config: DreamerConfig = SMALL) -> Dreamer:
+    task = get_task(name)
+    with closing(make_env(task)) as env:
+        return Dreamer(task, senses_spec(env), config, seed)
+
+
+def live(agent: Dreamer, steps: int) -> list[dict[str, float]]:
+    """The metrics of so many steps in the agent's task, in episodes from seed 0 on."""
+    lived: list[dict[str, float]] = []
+    with closing(make_env(agent.task)) as env:
+        while len(lived) < steps:
+            observation, ended = env.reset(seed=len(lived))[0], False
+            while not ended and len(lived) < steps:
+                action = agent.act(observation, explore=True)
+                reached, reward, terminated, truncated, _ = env.step(action)
+                ended = terminated or truncated
+                step = Experience(
+                    observation, action, float(reward), reached, terminated, truncated
+                )
+                agent.observe(step)
+                lived.append(agent.update())
+                observation = reached
+    return lived
+
+
+@both
+def test_it_learns_when_it_is_time(name: str) -> None:
+    lived = live(make(name), 20)
+    assert [step for step, metrics in enumerate(lived, 1) if metrics] == [10, 13, 16, 19]
+    for metrics in lived:
+        assert np.isfinite(list(metrics.values())).all()
+    part = "model/frame" if name == "Spot-v0" else "model/vector"
+    assert {part, "model/reward", "critic/loss", "policy/entropy"} <= lived[-2].keys()
+
+
+def test_as_much_is_learned_before_it_acts_as_is_asked_for() -> None:
+    agent = make()
+    live(agent, 10)
+    assert agent.behaviour.updates.item() == 2
+    live(agent, 3)
+    assert agent.behaviour.updates.item() == 3
+
+
+def test_what_was_seen_is_remembered_as_frames() -> None:
+    agent = make()
+    live(agent, 20)
+    seen = agent.replay.sample(1, 22, torch.Generator())
+    assert seen.frame is not None and seen.frame.dtype == torch.uint8
+    assert seen.is_first[0].nonzero().flatten().tolist() == [0, 11]
+    assert seen.truncated[0].nonzero().flatten().tolist() == [10, 21]
+    bright = seen.frame[0, :, 0, :, 0].float().argmax(dim=1)
+    surprise = (bright[1:11] - bright[:10] - seen.action[0, 1:11, 0]).abs()
+    assert (surprise <= 1.0).float().mean() > 0.7, "but at the edge, where it goes nowhere"
+
+
+@both
+def test_it_believes_what_a_filter_does_along_the_episode_and_then_forgets(name: str) -> None:
+    agent = make(name)
+    live(agent, 10 if name == "Spot-v0" else 25)  # whole episodes
+    belief, rng = LatentFilter(agent.model), torch.Generator()
+    rng.set_state(agent.rng.get_state())
+    belief.reset(int(torch.randint(2**62, (), generator=rng)))
+    with closing(make_env(agent.task)) as env:
+        observation, done = env.reset(seed=3)[0], None
+        for _ in range(5):
+            features = belief.update(observation, done)
+            done = agent.act(observation, explore=False)
+            expected = agent.behaviour.actor.mode(torch.as_tensor(features).float())
+            assert done == pytest.approx(expected.detach().numpy())
+            observation = env.step(done)[0]
+
+
+def test_a_run_on_frames_that_was_stopped_goes_on_to_the_bit(tmp_path: Path) -> None:
+    def train(path: Path, steps: int) -> None:
+        config = TrainConfig("dreamer", "Spot-v0", 2, steps, 20, 1, 10)
+        start_run(path, config, SMALL).train()
+
+    train(tmp_path / "whole", 60)
+    train(tmp_path / "stopped", 40)
+    open_run(tmp_path / "stopped", steps=60).train()
+    told, kept = [], []
+    for path in (tmp_path / "whole", tmp_path / "stopped"):
+        lines = read_metrics(path / "metrics.jsonl")
+        told.append([{k: v for k, v in line.items() if not k.startswith(TIME)} for line in lines])
+        state = checkpoint.load(path / "checkpoint", {"task": "Spot-v0", "agent": "dreamer"})
+        kept.append(checkpoint._encode(state["agent"]))
+    assert told[0] == told[1]
+    assert kept[0] == kept[1]
+
+
+def test_a_checkpoint_of_other_sizes_is_refused() -> None:
+    wider = replace(SMALL, model=replace(SMALL.model, hidden=9))
+    with pytest.raises(CheckpointError, match="size mismatch for action_in"):
+        make().load_state_dict(make(config=wider).state_dict())
+
+
+@both
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_learns_and_acts_alike_from_the_same_seed(name: str, version: str) -> None:
+    shape = replace(VERSIONS[version].model, deter=8, hidden=8, units=8)
+    model = replace(shape, senses=SMALL.model.senses)
+    small = replace(VERSIONS[version], model=model, batch_size=3, length=4, warmup_steps=10)
+    config = replace(small, behaviour=replace(small.behaviour, starts=2, horizon=2), pretrain=2)
+    one, same, other = (live(make(name, seed, config), 20) for seed in (1, 1, 2))
+    assert one == same != other
+    assert np.isfinite([value for metrics in one for value in metrics.values()]).all()
+
+
+def test_presets_know_frames_from_vectors() -> None:
+    for name in VERSIONS:
+        frames = dreamer_preset(name, "CartpoleBalance-v0+pixels+repeat2")
+        vectors = dreamer_preset(name, "CartpoleBalance-v0")
+        assert frames.model.explained < 1.0 == vectors.model.explained
+        assert replace(frames, model=vectors.model) == vectors
+
+
+def test_versions_are_names_on_the_command_line() -> None:
+    kinds = {name: agent_kind(name) for name in ("dreamer-v1", "dreamer-v2", "dreamer")}
+    presets = [kind.preset("Hopper-v5") for kind in kinds.values()]
+    assert presets == [dreamer_preset(name, "Hopper-v5") for name in ("v1", "v2", "v3")]
+
+
+@both
+@pytest.mark.parametrize(
+    "optimizer", [CEMConfig(20, 4, 2), MPPIConfig(20, iterations=2)], ids=["cem", "mppi"]
+)
+def test_it_plans_in_its_model(name: str, optimizer: OptimizerConfig) -> None:
+    agent = make(name)
+    planner = agent.planner(LatentPlanningConfig(optimizer, horizon=4))
+
+    def acted(seed: int) -> list[float]:
+        planner.reset(seed)
+        with closing(make_env(agent.task)) as env:
+            seen, done = env.reset(seed=0)[0], list[float]()
+            for _ in range(3):
+                action = planner.act(seen)
+                assert env.action_space.contains(action)
+                done.append(float(action[0]))
+                seen = env.step(action)[0]
+            return done
+
+    assert acted(1) == acted(1) != acted(2)
+    assert planner.plan is not None and planner.plan.actions.shape == (4, 1)
+
+
+def test_a_plan_is_worth_what_is_imagined_and_what_the_critic_holds_of_its_end() -> None:
+    """By brute force, with a critic and rewards that say something."""
+    agent = make("Cart-v0")
+    with torch.no_grad():
+        for head in (agent.model.reward, agent.behaviour.critic):
+            head.network[-1].bias.copy_(torch.linspace(-1.0, 1.0, 255))
+    start, actions = np.zeros(agent.model.features), torch.zeros(3, 4, 1)
+    scores = []
+    for critic in (True, False):
+        planner: Any = agent.planner(LatentPlanningConfig(CEMConfig(8, 2, 1), 4, critic)).controller
+        planner.reset(0)
+        scores.append(planner._score(start, actions))
+    rng, discount = torch.Generator().manual_seed(0), agent.config.behaviour.discount
+    state = agent.model.start(start, 3)
+    total, alive = torch.zeros(3), torch.ones(3)
+    for t in range(4):
+        step = agent.model.step(state, actions[:, t], rng)
+        total = total + discount**t * alive * step.reward
+        alive, state = alive * step.continues, step.state
+    worth = agent.behaviour.critic(state.features).detach()
+    torch.testing.assert_close(scores[1], total)
+    torch.testing.assert_close(scores[0], total + discount**4 * alive * worth)
+    assert worth.abs().min() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"update_every": 0}, "update_every: expected at least 1, got 0"),
+        ({"length": 1}, "length: expected at least 2, got 1"),
+        ({"warmup_steps": 3}, "warmup_steps: expected at least the length 4, got 3"),
+    ],
+)
+def test_settings_that_make_no_sense(setting: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **setting)  # type: ignore[arg-type]
