@@ -14,7 +14,7 @@ from mpc_robot.envs import get_task, make_env
 from mpc_robot.errors import UnknownNameError
 
 MAZE = "mpc_robot/DynaMaze-v0"
-CONTINUOUS = "dhmbpo, mbpo, pets, sac"
+CONTINUOUS = "dhmbpo, mbpo, muzero, pets, sac"
 TABULAR = "dyna-q, dyna-q-plus, prioritized-sweeping"
 
 
@@ -40,11 +40,17 @@ def build(agent: str, name: str) -> Agent:
 
 
 @pytest.mark.parametrize("agent", CONTINUOUS.split(", "))
-def test_discrete_actions_are_refused_by_whom_and_taken_by_whom(agent: str) -> None:
+def test_tables_are_refused_by_whom_and_taken_by_whom(agent: str) -> None:
     with pytest.raises(ValueError, match=rf"space: expected .* got .*; .* {MAZE}: {TABULAR}$"):
         build(agent, MAZE)
-    with pytest.raises(ValueError, match=r"got Discrete\(3\); agents that take Steered-v0: none$"):
+
+
+@pytest.mark.parametrize("agent", sorted({*CONTINUOUS.split(", ")} - {"muzero"}))
+def test_discrete_actions_are_refused_by_whom_and_taken_by_whom(agent: str) -> None:
+    expected = r"got MultiDiscrete\(\[3\]\); agents that take Steered-v0: muzero$"
+    with pytest.raises(ValueError, match=expected):
         build(agent, "Steered-v0")
+    assert build("muzero", "Steered-v0").update() == {}
 
 
 def test_tables_are_not_for_continuous_tasks() -> None:

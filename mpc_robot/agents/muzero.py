@@ -1,0 +1,316 @@
+"""MuZero (arXiv:1911.08265): learn a model that knows what matters, and search trees in it.
+
+Actions are found by Gumbel MuZero's search (Danihelka et al., ICLR 2022), which improves its policy
+even with few simulations, and continuous ones are sampled (Sampled MuZero, arXiv:2104.06303). What
+was searched long ago is searched again with what is known by now (Reanalyse, arXiv:2104.06294), and
+hidden states shall be those of what is seen later (EfficientZero, arXiv:2111.00210).
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mpc_robot.agents.actor_critic import load_optimizer_state, optimizer_state
+from mpc_robot.agents.base import Metrics
+from mpc_robot.agents.muzero_loss import importance_weights, losses, step_weights, targets_of
+from mpc_robot.controllers.tree_rules import GumbelConfig
+from mpc_robot.controllers.tree_search import Decision, SearchConfig, TreeSearch, search
+from mpc_robot.controllers.trees import Trees
+from mpc_robot.data.replay import Experience
+from mpc_robot.data.searched import Floats, Opinions, PositionReplay
+from mpc_robot.dynamics.muzero import Hidden, MuZeroModel, MuZeroModelConfig
+from mpc_robot.dynamics.sampled_actions import torch_generator
+from mpc_robot.envs.base import DiscreteSpec, EnvSpec, Task, discrete_spec, env_spec
+from mpc_robot.errors import CheckpointError, require
+from mpc_robot.nn.choices import Choices, Moves, Numbers
+
+METRICS = {
+    "policy": "policy/loss",
+    "value": "critic/loss",
+    "reward": "model/reward_loss",
+    "consistency": "model/consistency_loss",
+    "entropy": "policy/entropy",
+}
+"""What the parts of the loss are called among metrics."""
+
+
+@dataclass(frozen=True)
+class MuZeroConfig:
+    """Settings of MuZero; those of arXiv:1911.08265 in brackets, or of the paper named.
+
+    Attributes:
+        model: shape of the networks.
+        gumbel: how a search explores [Gumbel MuZero: 16 considered, scale 0.1 and 50 visits].
+        simulations: of a search [50 in Atari; Gumbel MuZero learns with 2 to 50].
+        discount: of rewards per step [0.997].
+        unroll: steps that the model is followed for in learning [5].
+        n_step: rewards before the value of a search closes a target [10; EfficientZero: 5].
+        value_weight: of the value's loss [0.25].
+        consistency_weight: of the distance between hidden states foretold and of what was seen
+            [0; EfficientZero: 2].
+        entropy_weight: reward for not being sure yet, nats [0; EfficientZero V2,
+            arXiv:2403.00564: 0.005].
+        batch_size: positions per update [1024; EfficientZero: 256].
+        updates_per_step: per env step.
+        warmup_steps: env steps before learning begins; until then the search knows nothing.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW [1e-4].
+        max_grad_norm: greatest length of the gradient (EfficientZero: 5).
+        priority_exponent: alpha, how much errors decide what is learned from [1; EfficientZero:
+            0.6].
+        importance_exponent: beta, how much of that is made up for by weights [1; EfficientZero:
+            0.4 at first].
+        reanalyse_every: updates between searches of old positions.
+        reanalyse_batch: positions searched again then, those that it is longest ago for.
+        target_every: updates between copies of the model to the one that searches them
+            [Reanalyse: 100 to 200].
+        capacity: positions that are remembered.
+    """
+
+    model: MuZeroModelConfig = field(default_factory=MuZeroModelConfig)
+    gumbel: GumbelConfig = field(default_factory=GumbelConfig)
+    simulations: int = 16
+    discount: float = 0.997
+    unroll: int = 5
+    n_step: int = 5
+    value_weight: float = 0.25
+    consistency_weight: float = 2.0
+    entropy_weight: float = 0.005
+    batch_size: int = 128
+    updates_per_step: int = 1
+    warmup_steps: int = 1_000
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    max_grad_norm: float = 5.0
+    priority_exponent: float = 0.6
+    importance_exponent: float = 0.4
+    reanalyse_every: int = 10
+    reanalyse_batch: int = 500
+    target_every: int = 100
+    capacity: int = 200_000
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that makes no sense."""
+        require(0.0 < self.discount <= 1.0, "discount", "in (0, 1]", self.discount)
+        for name in (
+            *("simulations", "unroll", "n_step", "batch_size", "updates_per_step"),
+            *("warmup_steps", "reanalyse_every", "reanalyse_batch", "target_every"),
+        ):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        for name in ("learning_rate", "max_grad_norm"):
+            require(getattr(self, name) > 0.0, name, "positive", getattr(self, name))
+        for name in (
+            *("value_weight", "consistency_weight", "entropy_weight", "weight_decay"),
+            *("priority_exponent", "importance_exponent"),
+        ):
+            require(getattr(self, name) >= 0.0, name, "at least 0", getattr(self, name))
+        require(self.capacity >= 2, "capacity", "at least 2", self.capacity)
+
+
+def muzero_spec(env: gym.Env[Any, Any]) -> EnvSpec | DiscreteSpec:
+    """The sizes of an environment of vectors, with actions that are continuous or numbered.
+
+    Raises:
+        ValueError: if it has other observations or actions.
+    """
+    numbered = isinstance(env.action_space, gym.spaces.MultiDiscrete)
+    return discrete_spec(env) if numbered else env_spec(env)
+
+
+def improved_value(decision: Decision) -> Floats:
+    """What the improved policy expects of those actions that were tried ``[B]``."""
+    share = decision.policy * (decision.visits > 0)
+    value: Floats = (share * decision.q).sum(axis=1) / share.sum(axis=1)
+    return value
+
+
+def think(
+    model: MuZeroModel,
+    observation: npt.NDArray[np.floating],
+    config: SearchConfig,
+    rng: np.random.Generator,
+) -> tuple[Opinions, Floats]:
+    """Search from observations ``[B, D]``: what to hold of them, and what to do ``[B, A]``."""
+    trees: Trees[Hidden] = Trees(model.root(observation, rng), rng)
+    decision = search(model, trees, config, rng)
+    every = np.arange(len(trees))
+    roots = trees.states(every, np.zeros_like(every))
+    policy = decision.policy.astype(np.float32)
+    return Opinions(roots[1], policy, improved_value(decision)), model.vector(
+        roots, decision.action
+    )
+
+
+class MuZero:
+    """The Agent: a model that is learned from positions, and searched in at each of them.
+
+    Attributes:
+        model: what acts, and learns.
+        target: the model as it was some updates ago, which positions are searched again with.
+        replay: what was seen, done, and held of it.
+        rng: draws everything.
+        steps: real steps so far.
+        updates: of the model so far.
+    """
+
+    def __init__(
+        self, task: Task, spec: EnvSpec | DiscreteSpec, config: MuZeroConfig, seed: int
+    ) -> None:
+        """An agent that knows nothing yet."""
+        self.task, self.spec, self.config = task, spec, config
+        self.rng = np.random.default_rng(seed)
+        seen = range(spec.observation_dim) if task.policy_inputs is None else task.policy_inputs
+        choices = choices_of(spec, config.model.candidates)
+        self.model = MuZeroModel(
+            seen, choices, config.discount, config.model, torch_generator(self.rng)
+        )
+        self.target = deepcopy(self.model).requires_grad_(False)
+        rate, decay = config.learning_rate, config.weight_decay
+        self._optimizer = torch.optim.AdamW(
+            self.model.parameters(), rate, weight_decay=decay, fused=True
+        )
+        self.replay = PositionReplay(
+            spec.observation_dim, choices.size, choices.num, config.capacity
+        )
+        self.steps = self.updates = self._revised = 0
+        self._exploring = SearchConfig(config.gumbel, config.simulations)
+        self._best = SearchConfig(replace(config.gumbel, noise=0.0), config.simulations)
+        self._opinions: Opinions | None = None
+
+    def act(self, observation: npt.NDArray[np.float64], explore: bool) -> npt.NDArray[np.float64]:
+        """Search; exploring adds Gumbel noise at the root, and what was found is kept to learn."""
+        config = self._exploring if explore else self._best
+        opinions, action = think(self.model, observation[None], config, self.rng)
+        self._opinions = opinions if explore else None
+        chosen: npt.NDArray[np.float64] = action[0]
+        return chosen
+
+    def observe(self, experience: Experience) -> None:
+        """Remember a real step, and what was held of the position before it."""
+        action = self.model.choices.read(np.asarray(experience.action))
+        opinions = self._opinions or self._unsearched(experience.observation)
+        beyond = self.model.evaluate(experience.next_observation[None])[0]
+        self.replay.add(experience, action, opinions, float(beyond))
+        self._opinions = None
+        self.steps += 1
+
+    def update(self) -> Metrics:
+        """Learn from positions, and every so often search old ones again."""
+        if self.steps < self.config.warmup_steps:
+            return {}
+        metrics: Metrics = {}
+        for _ in range(self.config.updates_per_step):
+            if self.updates % self.config.target_every == 0:
+                self.follow()
+            if self.updates % self.config.reanalyse_every == 0:
+                metrics |= self.reanalyse()
+            metrics |= self.learn()
+            self.updates += 1
+        return metrics
+
+    def controller(self) -> TreeSearch[Hidden]:
+        """Searches the model as it is now and will become, without exploration."""
+        return TreeSearch(self.model, self._best)
+
+    def follow(self) -> None:
+        """Scale what is seen by all that was, and let the target be what the model is now."""
+        self.model.features.fit(torch.from_numpy(self.replay.observations))
+        self.target.load_state_dict(self.model.state_dict())
+
+    def reanalyse(self) -> Metrics:
+        """Search again from the positions that it is longest ago for (arXiv:2104.06294)."""
+        held = len(self.replay)
+        rows = (self._revised + np.arange(min(self.config.reanalyse_batch, held))) % held
+        self._revised = int(rows[-1]) + 1
+        seen = self.replay.observations[rows]
+        opinions, _ = think(self.target, seen, self._exploring, self.rng)
+        change = opinions.value - self.replay.opinions(rows).value
+        self.replay.revise(rows, opinions)
+        return {"reanalyse/value_change": float(np.abs(change).mean())}
+
+    def learn(self) -> Metrics:
+        """One step of the model on a batch of positions drawn by how wrong it is about them."""
+        config = self.config
+        rows, probability = self.replay.draw(config.batch_size, self.rng)
+        windows = self.replay.windows(rows, config.unroll + config.n_step)
+        targets = targets_of(windows, config.unroll, config.n_step, config.discount)
+        parts, value = losses(self.model, targets)
+        weights = {
+            "policy": 1.0,
+            "value": config.value_weight,
+            "reward": 1.0,
+            "consistency": config.consistency_weight,
+            "entropy": -config.entropy_weight,
+        }
+        whole = sum((w * parts[name] for name, w in weights.items()), torch.zeros(()))
+        importance = importance_weights(probability, config.importance_exponent)
+        each = (whole * step_weights(config.unroll)).sum(dim=1)
+        self._descend((each * torch.from_numpy(importance).float()).mean())
+        greatest = self.model.numbers.greatest
+        error = (value.detach() - targets.value[:, 0].clamp(-greatest, greatest)).abs()
+        surprise = error.double().numpy() + 1e-3  # what is known well may still be drawn
+        self.replay.prioritise(rows, surprise**config.priority_exponent)
+        return {METRICS[name]: part.mean().item() for name, part in parts.items()} | {
+            "critic/error": float(surprise.mean())
+        }
+
+    def _descend(self, loss: Tensor) -> None:
+        """One step down, unless the gradient is not finite."""
+        self._optimizer.zero_grad()
+        loss.backward()
+        most = self.config.max_grad_norm
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), most, foreach=True)
+        if norm.isfinite():
+            self._optimizer.step()
+
+    def _unsearched(self, observation: npt.NDArray[np.float64]) -> Opinions:
+        """Of a position that somebody else acted at: nobody knows what to do there."""
+        choices = self.model.choices
+        nothing = np.zeros((1, choices.num, choices.size), np.float32)
+        return Opinions(nothing, nothing[..., 0], self.model.evaluate(observation[None]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Models, optimizer, replay, counters and random state."""
+        return {
+            "model": dict(self.model.state_dict()),
+            "target": dict(self.target.state_dict()),
+            "optimizer": optimizer_state(self._optimizer),
+            "replay": self.replay.state_dict(),
+            "rng": self.rng.bit_generator.state,
+            "steps": self.steps,
+            "updates": self.updates,
+            "revised": self._revised,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Become the agent that was saved.
+
+        Raises:
+            CheckpointError: if a part is missing or does not fit this task and config; the agent
+                is of no use then.
+        """
+        try:
+            self.model.load_state_dict(state["model"])
+            self.target.load_state_dict(state["target"])
+            load_optimizer_state(self._optimizer, state["optimizer"])
+            self.replay.load_state_dict(state["replay"])
+            self.rng.bit_generator.state = state["rng"]
+            self.steps, self.updates = state["steps"], state["updates"]
+            self._revised = state["revised"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"checkpoint does not hold this MuZero agent: {error}") from error
+
+
+def choices_of(spec: EnvSpec | DiscreteSpec, candidates: int) -> Choices:
+    """What may be done in an environment; of continuous actions so many are tried at a time."""
+    if isinstance(spec, DiscreteSpec):
+        return Numbers(spec.num_actions)
+    return Moves(spec.action_low, spec.action_high, candidates)

@@ -1,0 +1,33 @@
+"""Settings of MuZero that differ from one task to another."""
+
+from __future__ import annotations
+
+from mpc_robot.agents.muzero import MuZeroConfig
+from mpc_robot.dynamics.muzero import MuZeroModelConfig
+
+PRESETS = {
+    "CartPole-v1": MuZeroConfig(
+        model=MuZeroModelConfig(latent=32, hidden=64, support=20.0, bins=41),
+        simulations=8,
+        discount=0.99,
+        n_step=10,
+        entropy_weight=0.0,
+        warmup_steps=500,
+    ),
+    "InvertedPendulum-v5": MuZeroConfig(
+        model=MuZeroModelConfig(latent=32, hidden=64, support=20.0, bins=41),
+        discount=0.99,
+        n_step=10,
+        warmup_steps=500,
+    ),
+    "Pendulum-v1": MuZeroConfig(
+        model=MuZeroModelConfig(latent=32, hidden=64),
+        discount=0.98,
+    ),
+}
+"""By name of the task: what is worth little needs few bins, and short episodes little warm-up."""
+
+
+def muzero_preset(task: str) -> MuZeroConfig:
+    """The settings for a task's name."""
+    return PRESETS.get(task, MuZeroConfig())
