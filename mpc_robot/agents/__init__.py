@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -11,6 +12,8 @@ import gymnasium as gym
 from mpc_robot.agents.base import Agent, Metrics
 from mpc_robot.agents.dhmbpo import DHMBPO, DHMBPOConfig
 from mpc_robot.agents.dhmbpo_presets import dhmbpo_preset
+from mpc_robot.agents.dreamer import Dreamer, DreamerConfig, senses_spec
+from mpc_robot.agents.dreamer_presets import dreamer_preset
 from mpc_robot.agents.dyna_q import DYNA_Q_PLUS, SWEEPING, DynaQ, DynaQConfig
 from mpc_robot.agents.mbpo import MBPO, MBPOConfig
 from mpc_robot.agents.mbpo_presets import mbpo_preset
@@ -42,6 +45,9 @@ class AgentKind:
 
 AGENTS = {
     "dhmbpo": AgentKind(DHMBPOConfig, dhmbpo_preset, DHMBPO),
+    "dreamer": AgentKind(DreamerConfig, partial(dreamer_preset, "v3"), Dreamer, senses_spec),
+    "dreamer-v1": AgentKind(DreamerConfig, partial(dreamer_preset, "v1"), Dreamer, senses_spec),
+    "dreamer-v2": AgentKind(DreamerConfig, partial(dreamer_preset, "v2"), Dreamer, senses_spec),
     "dyna-q": AgentKind(DynaQConfig, lambda task: DynaQConfig(), DynaQ, table_spec),
     "dyna-q-plus": AgentKind(DynaQConfig, lambda task: DYNA_Q_PLUS, DynaQ, table_spec),
     "mbpo": AgentKind(MBPOConfig, mbpo_preset, MBPO),
@@ -99,6 +105,8 @@ __all__ = [
     "Agent",
     "AgentKind",
     "DHMBPOConfig",
+    "Dreamer",
+    "DreamerConfig",
     "DynaQ",
     "DynaQConfig",
     "MBPOConfig",

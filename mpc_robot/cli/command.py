@@ -14,6 +14,7 @@ from rich.console import Console
 import mpc_robot
 from mpc_robot.cli.common import Command, Failed, Outcome, parse
 from mpc_robot.cli.doctor import Doctor
+from mpc_robot.cli.dream import Dream
 from mpc_robot.cli.eval import Eval
 from mpc_robot.cli.ros2 import Ros2, Ros2Sim, parse_ros2, parse_ros2_sim
 from mpc_robot.cli.run import Run, parse_run
@@ -46,6 +47,7 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Sequence[str]], Command]]] = {
     "tasks": (Tasks, lambda words: parse("tasks", Tasks, words)),
     "train": (Train, parse_train),
     "eval": (Eval, lambda words: parse("eval", Eval, words)),
+    "dream": (Dream, lambda words: parse("dream", Dream, words)),
     "run": (Run, parse_run),
     "ros2": (Ros2, parse_ros2),
     "ros2-sim": (Ros2Sim, parse_ros2_sim),

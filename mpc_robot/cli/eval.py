@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from mpc_robot.agents import DHMBPO
+from mpc_robot.agents import DHMBPO, Dreamer
 from mpc_robot.cli.common import (
     Common,
     CommonOptions,
@@ -16,7 +16,7 @@ from mpc_robot.cli.common import (
     evaluation_outcome,
     evaluation_table,
 )
-from mpc_robot.controllers import MPC
+from mpc_robot.controllers import Controller
 from mpc_robot.training.evaluation import evaluate
 from mpc_robot.training.runs import open_run
 from mpc_robot.training.trainer import Trainer
@@ -31,7 +31,8 @@ class Eval:
         episodes: how many.
         seed: the same seed gives the same episodes again.
         video: film the first episode to the run's video.mp4.
-        plan: search around what the policy would do, in the model that it was trained in.
+        plan: search in the model that the policy was trained in: of dhmbpo, around what the policy
+            would do; of dreamer, in latent space and without it.
     """
 
     path: tyro.conf.Positional[Path]
@@ -61,12 +62,13 @@ class Eval:
         }
 
 
-def planner_of(run: Trainer) -> MPC:
+def planner_of(run: Trainer) -> Controller:
     """What plans with all that the run's agent has learned.
 
     Raises:
-        ValueError: if the agent has no policy to plan around.
+        ValueError: if the agent has no policy, or no critic, to plan with.
     """
-    if not isinstance(run.agent, DHMBPO):
-        raise ValueError(f"plan: expected a run of the agent dhmbpo, got {run.config.agent}")
+    if not isinstance(run.agent, DHMBPO | Dreamer):
+        able = "dhmbpo or dreamer"
+        raise ValueError(f"plan: expected a run of the agent {able}, got {run.config.agent}")
     return run.agent.planner()

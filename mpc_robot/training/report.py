@@ -16,12 +16,14 @@ from mpc_robot.training.files import replacing
 from mpc_robot.training.report_plots import (
     plot_calibration,
     plot_disagreement,
+    plot_dreams,
     plot_open_loop,
     plot_plan,
 )
 from mpc_robot.training.report_text import markdown
 from mpc_robot.training.run_folder import RunFolder
 from mpc_robot.training.trust import ModelTrust, PlanTrust, Trust, TrustConfig, measure_trust
+from mpc_robot.training.trust_dream import DreamErrors
 from mpc_robot.training.trust_model import LEVELS, Ranking, over_starts, root_mean_square
 from mpc_robot.training.trust_plan import Rehearsal
 
@@ -76,6 +78,7 @@ def as_json(trust: Trust) -> dict[str, Any]:
         "lengths": trust.evaluation.lengths,
         "model": None if trust.model is None else _model(trust, trust.model),
         "plan": None if trust.plan is None else _plan(trust.plan),
+        "dream": None if trust.dream is None else _dream(trust.dream),
     }
     return _finite(report)  # type: ignore[no-any-return]
 
@@ -90,6 +93,8 @@ def _draw(trust: Trust, folder: Path) -> None:
         plot_disagreement(model, dt, horizon, folder / "report_disagreement.png")
     if trust.plan is not None:
         plot_plan(trust.plan, trust.dt, folder / "report_plan.png")
+    if trust.dream is not None:
+        plot_dreams(trust.dream, trust.dt, folder / "report_dream.png")
 
 
 def _model(trust: Trust, model: ModelTrust) -> dict[str, Any]:
@@ -142,6 +147,17 @@ def _rehearsal(rehearsal: Rehearsal) -> dict[str, Any]:
         "expected": rehearsal.expected,
         "realised": rehearsal.realised,
         "optimism": rehearsal.optimism,
+    }
+
+
+def _dream(dream: DreamErrors) -> dict[str, Any]:
+    names = ("imagined", "unchanged", "reconstructed", "reward")
+    means = {f"{name}_mean": getattr(dream, name).mean(axis=0) for name in names}
+    return {
+        "starts": len(dream.imagined),
+        "unit": dream.unit,
+        "better_steps": dream.better_steps,
+        **means,
     }
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from mpc_robot.training.files import replacing
 from mpc_robot.training.trust import ModelTrust, PlanTrust
+from mpc_robot.training.trust_dream import DreamErrors
 from mpc_robot.training.trust_model import (
     LEVELS,
     Calibration,
@@ -113,6 +114,22 @@ def plot_plan(found: PlanTrust, dt: float, picture: Path) -> None:
         xlabel="return that the plan promised",
         ylabel="return then earned",
     )
+    _save(figure, picture)
+
+
+def plot_dreams(errors: DreamErrors, dt: float, picture: Path) -> None:
+    """Error of what is imagined, and of its rewards, against how far ahead."""
+    figure, (left, right) = _figure(2)
+    time = dt * np.arange(1, errors.imagined.shape[1] + 1)
+    _quantiles(left, time, errors.imagined, BLUE, "imagined")
+    _quantiles(left, time, errors.unchanged, GREY, "“nothing changes”")
+    known = over_starts(errors.reconstructed, 0.5)
+    left.plot(time, known, color=GREEN, linestyle=":", label="reconstructed (median)")
+    left.set(title="Observations", ylabel=f"mean squared error, {errors.unit}", yscale="log")
+    _quantiles(right, time, errors.reward, BLUE, "imagined")
+    right.set(title="Rewards", ylabel="distance from the real reward")
+    for axes in (left, right):
+        axes.set(xlabel="imagined ahead, s", xlim=(0.0, time[-1]))
     _save(figure, picture)
 
 

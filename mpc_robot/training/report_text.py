@@ -8,16 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from mpc_robot.training.trust import ModelTrust, PlanTrust, Trust
+from mpc_robot.training.trust_dream import CONTEXT, DreamErrors
 from mpc_robot.training.trust_model import Ranking, over_starts
 from mpc_robot.training.trust_plan import Rehearsal
 
+DREAM_STEPS = (1, 2, 5, 10, 20, 30, 40, 50)
+"""Rows of the table of what is imagined; report.json has all."""
 ENTRIES_SHOWN = 10
 """Rows of the table of observation entries, worst first; report.json has all."""
 
 
 def markdown(trust: Trust) -> str:
     """The whole report."""
-    parts = [_heading(trust), *_model(trust), _plan(trust)]
+    parts = [_heading(trust), *_model(trust), _plan(trust), *_dream(trust)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -42,6 +45,8 @@ def _in_short(trust: Trust) -> list[str]:
         points += [_trusted(trust, trust.model), _confidence(trust.model), _alarm(trust.model)]
     if trust.plan is not None:
         points += [_gap(trust, trust.plan), _promise(trust.plan.learned)]
+    if trust.dream is not None:
+        points.append(_foreseen(trust, trust.dream))
     return points or ["This agent has neither a probabilistic ensemble nor a planner to measure."]
 
 
@@ -253,6 +258,52 @@ def _plan(trust: Trust) -> str:
 - *Then earned*: what was earned over the same time, planning anew at every step.
 - *Optimism*: promised minus earned. Who searches a learned model for the best plan also finds its
   errors in one's favour. The oracle's model has none: its optimism comes from planning anew."""
+
+
+def _foreseen(trust: Trust, dream: DreamErrors) -> str:
+    steps, tested = dream.better_steps, dream.imagined.shape[1]
+    if steps == 0:
+        return "**What is imagined is no better than to say that nothing changes**, from the start."
+    least = "at least " if steps == tested else ""
+    return (
+        f"**What is imagined is better than to say that nothing changes for "
+        f"{least}{_duration(steps, trust.dt)}**; there, imagined rewards are off by "
+        f"{_number(float(dream.reward.mean(axis=0)[steps - 1]))} on average."
+    )
+
+
+def _dream(trust: Trust) -> list[str]:
+    """Only of agents that dream."""
+    if trust.dream is None:
+        return []
+    dream = trust.dream
+    tested = dream.imagined.shape[1]
+    columns = [
+        errors.mean(axis=0)
+        for errors in (dream.imagined, dream.unchanged, dream.reconstructed, dream.reward)
+    ]
+    steps = [step for step in DREAM_STEPS if step <= tested]
+    rows = [
+        (_duration(k, trust.dt), *(_number(float(errors[k - 1])) for errors in columns))
+        for k in steps
+    ]
+    names = ("imagined ahead", "imagined", "nothing changes", "reconstructed", "reward")
+    return [
+        f"""## 5. What does it dream?
+
+![error of imagination against time](report_dream.png)
+
+The model saw {CONTEXT} observations or more of an episode, and was then told only the actions that
+were really taken: means over {_count(len(dream.imagined), "start")}. Errors of observations are
+mean squared ones, in {dream.unit}; those of rewards are distances. `report.json` has every step,
+and `mpc-robot dream` shows it.
+
+{_table(names, rows)}
+
+- *Nothing changes*: had one imagined that all stays as it was last seen.
+- *Reconstructed*: what the model makes of an observation that it has seen; imagination can hardly
+  be better."""
+    ]
 
 
 def _planner_row(name: str, rehearsal: Rehearsal) -> tuple[str, ...]:

@@ -56,6 +56,11 @@ class RunFolder:
         return self.path / "video.mp4"
 
     @property
+    def dream(self) -> Path:
+        """What the world model imagines beside what was seen, of frames."""
+        return self.path / "dream.mp4"
+
+    @property
     def report(self) -> Path:
         """How far the model can be trusted."""
         return self.path / "report.md"

@@ -11,8 +11,10 @@ import torch
 from mpc_robot.agents.base import Agent
 from mpc_robot.controllers.mpc import MPC
 from mpc_robot.dynamics.ensemble import ProbabilisticEnsemble
+from mpc_robot.dynamics.rssm import RSSM
 from mpc_robot.envs import Task, control_period, make_env
 from mpc_robot.training.evaluation import Evaluation
+from mpc_robot.training.trust_dream import CONTEXT, DreamErrors, dream_errors
 from mpc_robot.training.trust_model import (
     Calibration,
     OpenLoopError,
@@ -101,6 +103,7 @@ class Trust:
         evaluation: the episodes that the model is held against.
         model: None if the agent has no probabilistic ensemble.
         plan: None if the agent does not plan.
+        dream: None if the agent has no recurrent world model, or no episode was long enough.
     """
 
     task: str
@@ -112,6 +115,7 @@ class Trust:
     evaluation: Evaluation
     model: ModelTrust | None
     plan: PlanTrust | None
+    dream: DreamErrors | None = None
 
 
 def measure_trust(
@@ -149,7 +153,14 @@ def measure_trust(
         if isinstance(model, ProbabilisticEnsemble)
         else None,
         plan=plan,
+        dream=_trust_in_dreams(model, evaluation, seed) if isinstance(model, RSSM) else None,
     )
+
+
+def _trust_in_dreams(model: RSSM, evaluation: Evaluation, seed: int) -> DreamErrors | None:
+    if evaluation.lengths.max() <= CONTEXT:
+        return None
+    return dream_errors(model, evaluation.episodes, torch.Generator().manual_seed(seed))
 
 
 def _trust_in_model(

@@ -14,7 +14,7 @@ from mpc_robot.envs import get_task, make_env
 from mpc_robot.errors import UnknownNameError
 
 MAZE = "mpc_robot/DynaMaze-v0"
-CONTINUOUS = "dhmbpo, mbpo, muzero, pets, sac"
+CONTINUOUS = "dhmbpo, dreamer, dreamer-v1, dreamer-v2, mbpo, muzero, pets, sac"
 TABULAR = "dyna-q, dyna-q-plus, prioritized-sweeping"
 
 

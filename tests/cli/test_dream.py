@@ -1,0 +1,116 @@
+"""``mpc-robot dream`` on runs that see frames, on those that see vectors, and on others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from mpc_robot.agents import agent_kind
+from mpc_robot.agents.behaviour import BehaviourConfig
+from mpc_robot.agents.dreamer import DreamerConfig
+from mpc_robot.cli.command import FAILED, GOOD, WRONG_WORDS, main
+from mpc_robot.dynamics.rssm import RSSMConfig
+from mpc_robot.nn.actor import ActorConfig
+from mpc_robot.nn.latents import CategoricalConfig
+from mpc_robot.nn.senses import SensesConfig
+from mpc_robot.training.runs import start_run
+from mpc_robot.training.trainer import TrainConfig
+
+SMALL = DreamerConfig(
+    RSSMConfig(
+        latent=CategoricalConfig(3, 4),
+        senses=SensesConfig((4, 4), (4, 4), units=8, layers=1),
+        deter=8,
+        hidden=8,
+        units=8,
+    ),
+    behaviour=BehaviourConfig(ActorConfig((8,)), critic_hidden=(8,), starts=2, horizon=2),
+    batch_size=2,
+    length=4,
+    update_every=10,
+    warmup_steps=10,
+    pretrain=1,
+)
+
+
+class Drift(gym.Env[np.ndarray, np.ndarray]):
+    """A shade that the action moves, as a frame or as a vector of one entry."""
+
+    metadata = {"render_fps": 10, "render_modes": []}  # noqa: RUF012 - Gymnasium's own way
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float64)
+
+    def __init__(self, *, frames: bool) -> None:
+        self.frames = frames
+        self.observation_space = (
+            gym.spaces.Box(0, 255, (16, 16, 3), np.uint8)
+            if frames
+            else gym.spaces.Box(-np.inf, np.inf, (1,), np.float64)
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.shade = self.np_random.uniform(0.3, 0.7)
+        return self._seen(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.shade = float(np.clip(self.shade + 0.1 * action[0], 0.0, 1.0))
+        return self._seen(), self.shade, False, False, {}
+
+    def _seen(self) -> np.ndarray:
+        if self.frames:
+            return np.full((16, 16, 3), round(255 * self.shade), np.uint8)
+        return np.array([self.shade])
+
+
+@pytest.fixture(autouse=True)
+def drift(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, frames in (("Frames-v0", True), ("Vectors-v0", False)):
+        kwargs = {"frames": frames}
+        spec = gym.envs.registration.EnvSpec(name, Drift, max_episode_steps=20, kwargs=kwargs)
+        monkeypatch.setitem(gym.registry, name, spec)
+
+
+def trained(path: Path, task: str) -> Path:
+    config = TrainConfig("dreamer", task, 0, 20, 20, 1, 20)
+    start_run(path, config, SMALL).train()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("task", "shown"), [("Frames-v0", "dream.mp4"), ("Vectors-v0", "dream.png")]
+)
+def test_dream_shows_what_is_imagined_and_reports_its_errors(
+    task: str, shown: str, tmp_path: Path, said: Callable[[], dict[str, Any]]
+) -> None:
+    run = trained(tmp_path / "run", task)
+    assert main(["dream", str(run), "--episodes", "2", "--ahead", "6", "--json"]) == GOOD
+    outcome = said()
+    assert Path(outcome["shown"]) == run / shown
+    assert (run / shown).stat().st_size > 1_000
+    for name in ("imagined", "unchanged", "reconstructed", "reward"):
+        assert len(outcome[name]) == 15, "20 steps, 5 of which are seen before"
+    text = (run / "report.md").read_text(encoding="utf-8")
+    assert "## 5. What does it dream?" in text and "report_dream.png" in text
+    assert (run / "report_dream.png").exists()
+    assert f"| 1 s (10 steps) | {outcome['imagined'][9]:.3g} |" in text
+
+
+def test_only_dreamers_dream(
+    fake_kind: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = TrainConfig("fake", "Pendulum-v1")
+    start_run(tmp_path / "run", config, agent_kind("fake").preset("Pendulum-v1"))
+    assert main(["dream", str(tmp_path / "run")]) == FAILED
+    assert "dream: expected a run of the agent dreamer, got fake" in capsys.readouterr().err
+
+
+def test_nothing_ahead_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dream", str(tmp_path), "--ahead", "0"]) == WRONG_WORDS
+    assert "ahead: expected at least 1 step, got 0" in capsys.readouterr().err
