@@ -228,3 +228,14 @@ def test_a_state_of_another_shape_is_refused() -> None:
     other = SequenceReplay(1, vector_dim=3, capacity=1000, rows_per_chunk=10)
     with pytest.raises(ValueError, match=r"replay vector: expected shape \(3,\), got \(2,\)"):
         other.load_state_dict(filled([3]).state_dict())
+
+
+def test_the_end_of_sequences_is_the_end_of_each_part() -> None:
+    flags = torch.zeros(2, 5, dtype=torch.bool)
+    reward = torch.arange(10.0).view(2, 5)
+    seen = Sequences(None, reward[..., None], reward[..., None], reward, flags, flags, flags)
+    last = seen.last(2)
+    assert last.frame is None and last.vector is not None
+    assert last.reward.tolist() == last.vector[..., 0].tolist() == [[3.0, 4.0], [8.0, 9.0]]
+    assert last.is_first.shape == last.truncated.shape == (2, 2)
+    assert seen.last(7).reward.tolist() == reward.tolist()

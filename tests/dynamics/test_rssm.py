@@ -16,7 +16,7 @@ from mpc_robot.data.replay import Experience
 from mpc_robot.data.sequences import SequenceReplay, Sequences
 from mpc_robot.dynamics.rssm import RSSM, RSSMConfig, RSSMState
 from mpc_robot.dynamics.rssm_filter import LatentFilter
-from mpc_robot.dynamics.rssm_loss import divergences, model_loss
+from mpc_robot.dynamics.rssm_loss import _unexplained, divergences, model_loss
 from mpc_robot.dynamics.rssm_presets import SIZES, rssm_v1, rssm_v2
 from mpc_robot.envs.base import EnvSpec
 from mpc_robot.nn.latents import CategoricalConfig, GaussianConfig
@@ -295,6 +295,40 @@ def test_a_filter_is_the_model_observing() -> None:
     np.testing.assert_allclose(features, expected.detach().numpy(), atol=1e-4)
 
 
+def test_what_is_decoded_is_a_fair_share_of_all() -> None:
+    """Of 12 steps 3 are decoded: over many draws, the mean loss is that of decoding all."""
+    ours, seen = model(VERSIONS["v1"]), sequences(length=12)
+
+    def decoded(share: float, seed: int) -> float:
+        ours.config = replace(ours.config, explained=share)
+        rng = generator(0)
+        states, _, _ = ours.observe(seen, rng)
+        loss = _unexplained(ours, states.features, seen, generator(seed))["vector"]
+        return loss.mean().item()
+
+    whole = decoded(1.0, 0)
+    parts = [decoded(0.25, seed) for seed in range(40)]
+    assert len(set(parts)) > 30
+    assert np.mean(parts) == pytest.approx(whole, rel=3 * np.std(parts) / whole / np.sqrt(40))
+
+
+def test_a_filter_goes_on_to_the_bit() -> None:
+    ours, seen = model(), sequences(rows=1).vector
+    assert seen is not None
+    one, other = LatentFilter(ours), LatentFilter(ours)
+    one.reset(3)
+    for t in range(3):
+        one.update(seen[0, t].numpy(), np.ones(1))
+    other.load_state_dict(one.state_dict())
+    for t in range(3, 5):
+        ahead = [each.update(seen[0, t].numpy(), np.ones(1)) for each in (one, other)]
+        assert (ahead[0] == ahead[1]).all()
+    fresh = LatentFilter(ours)
+    other.load_state_dict(fresh.state_dict())
+    first = [each.update(seen[0, 0].numpy(), None) for each in (fresh, other)]
+    assert (first[0] == first[1]).all()
+
+
 def test_frames_and_vectors_are_seen_and_explained_together() -> None:
     ours = RSSM(BOUNDS, SMALL, generator(), frame_shape=(16, 16, 3), vector_dim=2)
     rng = generator(4)
@@ -330,6 +364,7 @@ def test_sizes_are_what_they_are_called(size: str, millions: float) -> None:
         ({"deter": 0}, "deter: expected at least 1"),
         ({"deter": 32, "blocks": 5}, "deter: expected a multiple of 5 blocks, got 32"),
         ({"free_nats": -1.0}, "free_nats: expected at least 0"),
+        ({"explained": 0.0}, r"explained: expected a share in \(0, 1\]"),
     ],
 )
 def test_settings_that_make_no_sense(setting: dict[str, float], message: str) -> None:
