@@ -114,7 +114,7 @@ def against(task: Task, opponent: str | Opponent) -> Task:
     return replace(task, env_kwargs={**task.env_kwargs, "opponent": opponent})
 
 
-class GameEnv(gym.Env[Moves, int]):
+class GameEnv(gym.Env[Moves, Any]):
     """A game against an opponent, who begins every other game, the second one first.
 
     An observation is all moves so far. The reward is what has been won since the last action; it
@@ -146,8 +146,9 @@ class GameEnv(gym.Env[Moves, int]):
         """
         self.game = load_game(game)
         check_game(self.game)
-        named = isinstance(opponent, str)
-        self.opponent = opponent_named(opponent, self.game) if named else opponent
+        if isinstance(opponent, str):
+            opponent = opponent_named(opponent, self.game)
+        self.opponent: Opponent = opponent
         actions, longest = self.game.num_distinct_actions(), self.game.max_game_length()
         self.observation_space = gym.spaces.Box(-1, actions - 1, (longest,), np.float64)
         self.action_space = gym.spaces.Discrete(actions)
@@ -239,9 +240,9 @@ class Views:
 
     def __init__(self, game: Any) -> None:
         """Views of the states of ``game``."""
-        from open_spiel.python.observation import make_observation  # noqa: PLC0415  an extra
+        from open_spiel.python import observation  # type: ignore[import-untyped] # noqa: PLC0415
 
-        self._tensor = make_observation(game)
+        self._tensor = observation.make_observation(game)
         given = tuple(game.observation_tensor_shape())
         flat = given if len(given) == 3 else (math.prod(given),)
         self.shape: tuple[int, ...] = (flat[0] + 1, *flat[1:])

@@ -9,6 +9,8 @@ from typing import Any
 
 import gymnasium as gym
 
+from mpc_robot.agents.alphazero import AlphaZero, AlphaZeroConfig
+from mpc_robot.agents.alphazero_presets import alphazero_preset
 from mpc_robot.agents.base import Agent, Metrics
 from mpc_robot.agents.dhmbpo import DHMBPO, DHMBPOConfig
 from mpc_robot.agents.dhmbpo_presets import dhmbpo_preset
@@ -23,6 +25,7 @@ from mpc_robot.agents.pets import PETS, PETSConfig
 from mpc_robot.agents.pets_presets import pets_preset
 from mpc_robot.agents.sac import SAC, SACConfig
 from mpc_robot.envs.base import Task, env_spec, table_spec
+from mpc_robot.envs.openspiel import game_spec
 from mpc_robot.errors import UnknownNameError
 
 
@@ -44,6 +47,7 @@ class AgentKind:
 
 
 AGENTS = {
+    "alphazero": AgentKind(AlphaZeroConfig, alphazero_preset, AlphaZero, game_spec),
     "dhmbpo": AgentKind(DHMBPOConfig, dhmbpo_preset, DHMBPO),
     "dreamer": AgentKind(DreamerConfig, partial(dreamer_preset, "v3"), Dreamer, senses_spec),
     "dreamer-v1": AgentKind(DreamerConfig, partial(dreamer_preset, "v1"), Dreamer, senses_spec),
@@ -104,6 +108,8 @@ __all__ = [
     "SAC",
     "Agent",
     "AgentKind",
+    "AlphaZero",
+    "AlphaZeroConfig",
     "DHMBPOConfig",
     "Dreamer",
     "DreamerConfig",

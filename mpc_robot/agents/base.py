@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -42,4 +43,19 @@ class Agent(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Become the agent whose ``state_dict`` this was; a missing part is a CheckpointError."""
+        ...
+
+
+@runtime_checkable
+class SelfPlayer(Agent, Protocol):
+    """An agent that, given a game, learns from games against itself."""
+
+    def play_round(self) -> Iterator[tuple[int, Metrics]]:
+        """Play for a while; between rounds, ``state_dict`` holds the games under way.
+
+        Yields:
+            Moves just made, and what there is to say of them; at the end of the round
+            ``train/return``, ``train/length`` and ``train/terminated`` of games that ended, of the
+            player who began. After each, the agent may be asked to update.
+        """
         ...

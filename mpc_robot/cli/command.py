@@ -16,6 +16,7 @@ from mpc_robot.cli.common import Command, Failed, Outcome, parse
 from mpc_robot.cli.doctor import Doctor
 from mpc_robot.cli.dream import Dream
 from mpc_robot.cli.eval import Eval
+from mpc_robot.cli.play import Play
 from mpc_robot.cli.ros2 import Ros2, Ros2Sim, parse_ros2, parse_ros2_sim
 from mpc_robot.cli.run import Run, parse_run
 from mpc_robot.cli.tasks import Tasks
@@ -48,6 +49,7 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Sequence[str]], Command]]] = {
     "train": (Train, parse_train),
     "eval": (Eval, lambda words: parse("eval", Eval, words)),
     "dream": (Dream, lambda words: parse("dream", Dream, words)),
+    "play": (Play, lambda words: parse("play", Play, words)),
     "run": (Run, parse_run),
     "ros2": (Ros2, parse_ros2),
     "ros2-sim": (Ros2Sim, parse_ros2_sim),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -17,7 +18,9 @@ from mpc_robot.cli.common import (
     evaluation_table,
 )
 from mpc_robot.controllers import Controller
-from mpc_robot.training.evaluation import evaluate
+from mpc_robot.envs import Task
+from mpc_robot.envs.openspiel import against, is_against, results
+from mpc_robot.training.evaluation import Evaluation, evaluate
 from mpc_robot.training.runs import open_run
 from mpc_robot.training.trainer import Trainer
 
@@ -28,7 +31,9 @@ class Eval:
 
     Attributes:
         path: the run's folder.
-        episodes: how many.
+        episodes: how many; of a game, every other one is begun by the opponent.
+        opponent: of a game, in place of the one that training is evaluated against: random,
+            mcts-N with N simulations, or perfect.
         seed: the same seed gives the same episodes again.
         video: film the first episode to the run's video.mp4.
         plan: search in the model that the policy was trained in: of dhmbpo, around what the policy
@@ -36,7 +41,8 @@ class Eval:
     """
 
     path: tyro.conf.Positional[Path]
-    episodes: int = 10
+    episodes: Annotated[int, tyro.conf.arg(aliases=["--games"])] = 10
+    opponent: str | None = None
     seed: int = 0
     video: bool = False
     plan: bool = False
@@ -47,9 +53,14 @@ class Eval:
         run = open_run(self.path)
         film = run.folder.video if self.video else None
         controller = planner_of(run) if self.plan else run.agent.controller()
-        evaluation = evaluate(run.task, controller, self.episodes, self.seed, video=film)
+        task = run.task if self.opponent is None else against(run.task, self.opponent)
+        evaluation = evaluate(task, controller, self.episodes, self.seed, video=film)
         title = f"{run.config.agent} on {run.config.task} at env step {run.progress.env_step}"
         console.print(evaluation_table(evaluation, title))
+        match = match_outcome(task, evaluation)
+        if match:
+            shares = ", ".join(f"{name} {match[name]:.1%}" for name in ("win", "draw", "loss"))
+            console.print(f"against {match['opponent']}: {shares}")
         return {
             "run": str(self.path),
             "task": run.config.task,
@@ -59,7 +70,15 @@ class Eval:
             "plan": self.plan,
             "video": None if film is None else str(film),
             **evaluation_outcome(evaluation),
+            **match,
         }
+
+
+def match_outcome(task: Task, evaluation: Evaluation) -> Outcome:
+    """Whom games were played against, and shares of them; nothing for other tasks."""
+    if not is_against(task):
+        return {}
+    return {"opponent": task.env_kwargs["opponent"], **results(evaluation.returns)}
 
 
 def planner_of(run: Trainer) -> Controller:

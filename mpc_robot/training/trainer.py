@@ -12,13 +12,13 @@ import gymnasium as gym
 import numpy as np
 
 from mpc_robot.agents.base import Agent, Metrics
-from mpc_robot.data.replay import Experience
 from mpc_robot.envs import Task, make_env
-from mpc_robot.envs.pixels import CONTROL_STEPS
+from mpc_robot.envs.openspiel import is_against, results
 from mpc_robot.errors import CheckpointError
 from mpc_robot.training import checkpoint
+from mpc_robot.training.collect import collect
 from mpc_robot.training.display import Display
-from mpc_robot.training.evaluation import Evaluation, evaluate, snapshot
+from mpc_robot.training.evaluation import Evaluation, evaluate
 from mpc_robot.training.metrics import TIME, MetricsLog
 from mpc_robot.training.run_folder import RunFolder
 from mpc_robot.training.seeding import EVALUATION, TRAINING, derive_seed
@@ -159,37 +159,24 @@ class Trainer:
     def _train_episode(self, env: gym.Env[Any, Any], log: MetricsLog) -> None:
         """One episode of acting and learning, and its line of metrics."""
         progress, learned = self.progress, defaultdict[str, list[float]](list)
-        before_s = progress.wall_s
+        before_s, before_step = progress.wall_s, progress.env_step
         seed = derive_seed(self.config.seed, TRAINING, progress.episode)
-        observation = snapshot(env.reset(seed=seed)[0])
-        rewards: list[float] = []
-        terminated = truncated = False
-        while not (terminated or truncated):
-            started = time.perf_counter()
-            action = self.agent.act(observation, explore=True)
-            reached, reward, terminated, truncated, info = env.step(action)
-            step = Experience(
-                observation, action, float(reward), snapshot(reached), terminated, truncated
-            )
-            self.agent.observe(step)
-            for name, value in self.agent.update().items():
+        started = time.perf_counter()
+        for steps, about in collect(env, self.agent, seed):
+            for name, value in (about | self.agent.update()).items():
                 learned[name].append(value)
-            observation = step.next_observation
-            rewards.append(step.reward)
             before = progress.env_step
-            progress.env_step += info.get(CONTROL_STEPS, 1)
+            progress.env_step += steps
             progress.wall_s += time.perf_counter() - started
             self.display.step(progress.env_step)
             if _passed(self.config.eval_every, before, progress.env_step):
                 self._evaluate(log)
+            started = time.perf_counter()
         progress.episode += 1
         metrics = {
-            "train/return": float(np.sum(rewards)),
-            "train/length": float(len(rewards)),
-            "train/terminated": float(terminated),
             **{name: float(np.mean(values)) for name, values in learned.items()},
             TIME + "wall_s": progress.wall_s,
-            TIME + "steps_per_s": len(rewards) / (progress.wall_s - before_s),
+            TIME + "steps_per_s": (progress.env_step - before_step) / (progress.wall_s - before_s),
         }
         log.log(progress.env_step, metrics)
         self.display.episode(progress.env_step, metrics)
@@ -202,6 +189,10 @@ class Trainer:
             self.task, controller, self.config.eval_episodes, self.evaluation_seed
         )
         metrics = evaluation_metrics(evaluation, self.progress.wall_s)
+        if is_against(self.task):
+            metrics |= {
+                f"eval/{name}": share for name, share in results(evaluation.returns).items()
+            }
         log.log(env_step, metrics)
         self.display.evaluation(env_step, metrics)
 

@@ -1,0 +1,106 @@
+"""Games of a learner against itself, many side by side; for AlphaZero and MuZero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpc_robot.controllers.tree_search import Decision
+from mpc_robot.envs.openspiel import state_after
+from mpc_robot.errors import require
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Played:
+    """A game of T moves that has ended.
+
+    Attributes:
+        actions: that were taken ``[T]``.
+        policy: of the search before each ``[T, A]``.
+        value: by the search, of the player to move ``[T]``.
+        returns: of both players at the end ``[2]``.
+    """
+
+    actions: npt.NDArray[np.int64]
+    policy: Floats
+    value: Floats
+    returns: Floats
+
+    def __len__(self) -> int:
+        """T."""
+        return len(self.actions)
+
+    def states(self, game: Any) -> Iterator[Any]:
+        """OpenSpiel's states before each move; each is changed when the next is asked for."""
+        state = game.new_initial_state()
+        for action in self.actions.tolist():
+            yield state
+            state.apply_action(action)
+
+
+class SelfPlay:
+    """Games side by side; where one ends another begins.
+
+    Attributes:
+        states: OpenSpiel's, of the games as they stand.
+    """
+
+    def __init__(self, game: Any, games: int) -> None:
+        """So many new games of ``game``."""
+        self.game = game
+        self.states = [game.new_initial_state() for _ in range(games)]
+        self._policies: list[list[Floats]] = [[] for _ in range(games)]
+        self._values: list[list[float]] = [[] for _ in range(games)]
+
+    def move(self, action: npt.NDArray[np.int64], decision: Decision) -> list[Played]:
+        """Take ``action[G]``, remember what the search thought, and hand over games that ended."""
+        ended = list[Played]()
+        for i, (state, taken) in enumerate(zip(self.states, action.tolist(), strict=True)):
+            state.apply_action(taken)
+            self._policies[i].append(decision.policy[i])
+            self._values[i].append(float(decision.value[i]))
+            if state.is_terminal():
+                ended.append(self._take(i))
+        return ended
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Moves made so far in each game ``[G]``."""
+        return np.array([len(values) for values in self._values])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The games under way, one after the other."""
+        policies = [policy for each in self._policies for policy in each]
+        return {
+            "lengths": self.lengths(),
+            "actions": np.array([a for state in self.states for a in state.history()], np.int64),
+            "policy": np.array(policies).reshape(-1, self.game.num_distinct_actions()),
+            "value": np.array([value for each in self._values for value in each]),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the games of a ``state_dict``.
+
+        Raises:
+            KeyError: if a part is missing.
+            ValueError: if there are not as many games.
+        """
+        lengths, games = state["lengths"], len(self.states)
+        require(len(lengths) == games, "games", f"{games} under way", len(lengths))
+        ends = np.cumsum(lengths)[:-1]
+        parts = [np.split(state[name], ends) for name in ("actions", "policy", "value")]
+        for i, (actions, policy, value) in enumerate(zip(*parts, strict=True)):
+            self.states[i] = state_after(self.game, actions)
+            self._policies[i], self._values[i] = list(policy), value.tolist()
+
+    def _take(self, i: int) -> Played:
+        """Game ``i``, which has ended; a new one begins in its place."""
+        state, policies, values = self.states[i], self._policies[i], self._values[i]
+        self.states[i], self._policies[i], self._values[i] = self.game.new_initial_state(), [], []
+        actions, returns = np.array(state.history()), np.array(state.returns())
+        return Played(actions, np.array(policies), np.array(values), returns)
