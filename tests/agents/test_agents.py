@@ -26,10 +26,18 @@ class Steered(gym.Env[np.ndarray, np.int64]):
     action_space = gym.spaces.Discrete(3)
 
 
+class Seen(Steered):
+    """Frames, and continuous actions."""
+
+    observation_space = gym.spaces.Box(0, 255, (16, 16, 3), np.uint8)
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,))  # type: ignore[assignment]
+
+
 @pytest.fixture(autouse=True)
-def steered(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = gym.envs.registration.EnvSpec("Steered-v0", Steered, max_episode_steps=5)
-    monkeypatch.setitem(gym.registry, "Steered-v0", spec)
+def steered_and_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, env in (("Steered-v0", Steered), ("Seen-v0", Seen)):
+        spec = gym.envs.registration.EnvSpec(name, env, max_episode_steps=5)
+        monkeypatch.setitem(gym.registry, name, spec)
 
 
 def build(agent: str, name: str) -> Agent:
@@ -60,10 +68,22 @@ def test_tables_are_not_for_continuous_tasks() -> None:
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_each_takes_what_it_says_it_does(agent: str) -> None:
-    tabular = agent in TABULAR.split(", ")
-    built = build(agent, MAZE if tabular else "InvertedPendulum-v5")
+    tasks = {
+        "alphazero": "tic_tac_toe",
+        "world-models": "Seen-v0",
+        **dict.fromkeys(TABULAR.split(", "), MAZE),
+    }
+    built = build(agent, tasks.get(agent, "InvertedPendulum-v5"))
     assert isinstance(agent_kind(agent).preset("InvertedPendulum-v5"), AGENTS[agent].config_class)
     assert built.update() == {}
+
+
+def test_who_takes_frames_alone_is_not_for_vectors() -> None:
+    with pytest.raises(ValueError, match=rf"expected frames .*Hopper-v5: {CONTINUOUS}$"):
+        build("world-models", "Hopper-v5")
+    takers = "dreamer, dreamer-v1, dreamer-v2, world-models"
+    with pytest.raises(ValueError, match=rf"agents that take Seen-v0: {takers}$"):
+        build("pets", "Seen-v0")
 
 
 def test_an_unknown_agent_is_told_the_nearest() -> None:
