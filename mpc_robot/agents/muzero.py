@@ -73,6 +73,7 @@ class MuZeroConfig:
         target_every: updates between copies of the model to the one that searches them
             [Reanalyse: 100 to 200].
         capacity: positions that are remembered.
+        games: of self-play, side by side.
     """
 
     model: MuZeroModelConfig = field(default_factory=MuZeroModelConfig)
@@ -96,13 +97,14 @@ class MuZeroConfig:
     reanalyse_batch: int = 500
     target_every: int = 100
     capacity: int = 200_000
+    games: int = 32
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
         require(0.0 < self.discount <= 1.0, "discount", "in (0, 1]", self.discount)
         for name in (
             *("simulations", "unroll", "n_step", "batch_size", "updates_per_step"),
-            *("warmup_steps", "reanalyse_every", "reanalyse_batch", "target_every"),
+            *("warmup_steps", "reanalyse_every", "reanalyse_batch", "target_every", "games"),
         ):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         for name in ("learning_rate", "max_grad_norm"):
@@ -137,16 +139,12 @@ def think(
     observation: npt.NDArray[np.floating],
     config: SearchConfig,
     rng: np.random.Generator,
-) -> tuple[Opinions, Floats]:
-    """Search from observations ``[B, D]``: what to hold of them, and what to do ``[B, A]``."""
-    trees: Trees[Hidden] = Trees(model.root(observation, rng), rng)
-    decision = search(model, trees, config, rng)
-    every = np.arange(len(trees))
-    roots = trees.states(every, np.zeros_like(every))
+) -> tuple[Opinions, Decision]:
+    """Search from observations ``[B, D]``: what to hold of them, and what it came to."""
+    roots = model.root(observation, rng)
+    decision = search(model, Trees(roots, rng), config, rng)
     policy = decision.policy.astype(np.float32)
-    return Opinions(roots[1], policy, improved_value(decision)), model.vector(
-        roots, decision.action
-    )
+    return Opinions(roots.embedding[1], policy, improved_value(decision)), decision
 
 
 class MuZero:
@@ -157,20 +155,37 @@ class MuZero:
         target: the model as it was some updates ago, which positions are searched again with.
         replay: what was seen, done, and held of it.
         rng: draws everything.
+        exploring: how it searches while it learns.
+        deciding: how it searches when it matters.
         steps: real steps so far.
         updates: of the model so far.
     """
 
     def __init__(
-        self, task: Task, spec: EnvSpec | DiscreteSpec, config: MuZeroConfig, seed: int
+        self,
+        task: Task,
+        spec: EnvSpec | DiscreteSpec,
+        config: MuZeroConfig,
+        seed: int,
+        *,
+        players: int = 1,
     ) -> None:
-        """An agent that knows nothing yet."""
+        """An agent that knows nothing yet.
+
+        Args:
+            task: what to do.
+            spec: shapes, and bounds or numbers of actions.
+            config: its settings.
+            seed: of all that is random.
+            players: 2 where two take turns, see :class:`MuZeroModel`.
+        """
         self.task, self.spec, self.config = task, spec, config
         self.rng = np.random.default_rng(seed)
         seen = range(spec.observation_dim) if task.policy_inputs is None else task.policy_inputs
         choices = choices_of(spec, config.model.candidates)
+        generator = torch_generator(self.rng)
         self.model = MuZeroModel(
-            seen, choices, config.discount, config.model, torch_generator(self.rng)
+            seen, choices, config.discount, config.model, generator, players=players
         )
         self.target = deepcopy(self.model).requires_grad_(False)
         rate, decay = config.learning_rate, config.weight_decay
@@ -181,16 +196,18 @@ class MuZero:
             spec.observation_dim, choices.size, choices.num, config.capacity
         )
         self.steps = self.updates = self._revised = 0
-        self._exploring = SearchConfig(config.gumbel, config.simulations)
-        self._best = SearchConfig(replace(config.gumbel, noise=0.0), config.simulations)
+        self.exploring = SearchConfig(config.gumbel, config.simulations)
+        self.deciding = SearchConfig(replace(config.gumbel, noise=0.0), config.simulations)
         self._opinions: Opinions | None = None
 
     def act(self, observation: npt.NDArray[np.float64], explore: bool) -> npt.NDArray[np.float64]:
         """Search; exploring adds Gumbel noise at the root, and what was found is kept to learn."""
-        config = self._exploring if explore else self._best
-        opinions, action = think(self.model, observation[None], config, self.rng)
+        config = self.exploring if explore else self.deciding
+        opinions, decision = think(self.model, observation[None], config, self.rng)
         self._opinions = opinions if explore else None
-        chosen: npt.NDArray[np.float64] = action[0]
+        chosen: npt.NDArray[np.float64] = self.model.choices.apply(
+            opinions.candidates[0, decision.action[0]]
+        )
         return chosen
 
     def observe(self, experience: Experience) -> None:
@@ -218,7 +235,7 @@ class MuZero:
 
     def controller(self) -> TreeSearch[Hidden]:
         """Searches the model as it is now and will become, without exploration."""
-        return TreeSearch(self.model, self._best)
+        return TreeSearch(self.model, self.deciding)
 
     def follow(self) -> None:
         """Scale what is seen by all that was, and let the target be what the model is now."""
@@ -227,11 +244,12 @@ class MuZero:
 
     def reanalyse(self) -> Metrics:
         """Search again from the positions that it is longest ago for (arXiv:2104.06294)."""
-        held = len(self.replay)
-        rows = (self._revised + np.arange(min(self.config.reanalyse_batch, held))) % held
-        self._revised = int(rows[-1]) + 1
+        going = self.replay.going
+        turns = self._revised + np.arange(min(self.config.reanalyse_batch, len(going)))
+        self._revised = int(turns[-1] + 1) % len(going)
+        rows = going[turns % len(going)]
         seen = self.replay.observations[rows]
-        opinions, _ = think(self.target, seen, self._exploring, self.rng)
+        opinions, _ = think(self.target, seen, self.exploring, self.rng)
         change = opinions.value - self.replay.opinions(rows).value
         self.replay.revise(rows, opinions)
         return {"reanalyse/value_change": float(np.abs(change).mean())}
@@ -241,7 +259,9 @@ class MuZero:
         config = self.config
         rows, probability = self.replay.draw(config.batch_size, self.rng)
         windows = self.replay.windows(rows, config.unroll + config.n_step)
-        targets = targets_of(windows, config.unroll, config.n_step, config.discount)
+        # What is worth something to one is worth as much less to the other, who moves next.
+        discount = config.discount if self.model.players == 1 else -config.discount
+        targets = targets_of(windows, config.unroll, config.n_step, discount)
         parts, value = losses(self.model, targets)
         weights = {
             "policy": 1.0,
@@ -298,15 +318,19 @@ class MuZero:
                 is of no use then.
         """
         try:
-            self.model.load_state_dict(state["model"])
-            self.target.load_state_dict(state["target"])
-            load_optimizer_state(self._optimizer, state["optimizer"])
-            self.replay.load_state_dict(state["replay"])
-            self.rng.bit_generator.state = state["rng"]
-            self.steps, self.updates = state["steps"], state["updates"]
-            self._revised = state["revised"]
+            self._load(state)
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"checkpoint does not hold this MuZero agent: {error}") from error
+
+    def _load(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave."""
+        self.model.load_state_dict(state["model"])
+        self.target.load_state_dict(state["target"])
+        load_optimizer_state(self._optimizer, state["optimizer"])
+        self.replay.load_state_dict(state["replay"])
+        self.rng.bit_generator.state = state["rng"]
+        self.steps, self.updates = state["steps"], state["updates"]
+        self._revised = state["revised"]
 
 
 def choices_of(spec: EnvSpec | DiscreteSpec, candidates: int) -> Choices:

@@ -26,7 +26,7 @@ def n_step_values(reward: Floats, value: Floats, left: Ints, steps: int, discoun
         value: of each position ``[B, K + n + 1]``, beyond the end that of the last.
         left: steps until the end ``[B]``.
         steps: n.
-        discount: gamma.
+        discount: gamma; less than 0 where rewards and values are those of two players in turn.
 
     Returns:
         The targets of the first K + 1 positions ``[B, K + 1]``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mpc_robot.agents.muzero import MuZeroConfig
+from mpc_robot.controllers.tree_rules import GumbelConfig
 from mpc_robot.dynamics.muzero import MuZeroModelConfig
 
 PRESETS = {
@@ -24,8 +25,22 @@ PRESETS = {
         model=MuZeroModelConfig(latent=32, hidden=64),
         discount=0.98,
     ),
+    "tic_tac_toe": MuZeroConfig(
+        model=MuZeroModelConfig(support=1.0, bins=21),
+        gumbel=GumbelConfig(value_scale=1.0, least_range=2.0),
+        discount=1.0,
+        n_step=9,
+        value_weight=1.0,
+        entropy_weight=0.0,
+        updates_per_step=4,
+        warmup_steps=2_000,
+        priority_exponent=0.0,
+    ),
 }
-"""By name of the task: what is worth little needs few bins, and short episodes little warm-up."""
+"""By name of the task: what is worth little needs few bins, and short episodes little warm-up.
+
+Games are followed to their end, without discount, and values are scaled from loss to win.
+"""
 
 
 def muzero_preset(task: str) -> MuZeroConfig:

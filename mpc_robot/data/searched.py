@@ -101,6 +101,11 @@ class PositionReplay:
         """All that were seen, in no order ``[n, D]``; not a copy."""
         return self._data["observation"][: self._size]
 
+    @property
+    def going(self) -> Ints:
+        """The positions from which the task goes on ``[n]``."""
+        return np.flatnonzero(~self._data["terminated"][: self._size])
+
     def add(
         self, experience: Experience, action: Float32s, opinions: Opinions, beyond: float
     ) -> None:

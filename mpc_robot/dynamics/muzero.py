@@ -8,7 +8,7 @@ Nothing ends in here: where an episode has ended, the model shall earn nothing a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,8 @@ from mpc_robot.nn.features import Features
 from mpc_robot.nn.layers import MLP, NormedSiLU, linear
 from mpc_robot.nn.support import Support
 
-Hidden = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-"""States at the nodes of a tree: latents ``[B, S]`` and candidates to act there ``[B, K, A]``."""
+Hidden = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int8]]
+"""At nodes of a tree: latents ``[B, S]``, candidates ``[B, K, A]``, and who is to move ``[B]``."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,8 @@ class MuZeroModel(nn.Module):
         discount: float,
         config: MuZeroModelConfig,
         rng: torch.Generator,
+        *,
+        players: int = 1,
     ) -> None:
         """A model that knows nothing yet: it says 0 of everything, and does anything.
 
@@ -99,9 +101,12 @@ class MuZeroModel(nn.Module):
             discount: of rewards per step, in (0, 1].
             config: shape of the networks.
             rng: draws the initial weights.
+            players: 2 where two take turns, of whom one wins what the other loses. The last K
+                entries of an observation then tell which of the candidates are legal.
         """
         super().__init__()
         self.choices, self.discount, hidden = choices, discount, config.hidden
+        self.players = players
         self.features = Features(inputs)
         self.numbers = Support(config.support, config.bins)
         self.representation = nn.Sequential(
@@ -145,31 +150,41 @@ class MuZeroModel(nn.Module):
         """The states that were observed ``[B, D]``."""
         latent = self.represent(torch.as_tensor(sensed, dtype=torch.float32))
         policy, value = self.predict(latent)
-        return self._nodes(latent, policy, self.numbers.mean(value), rng)
+        player = np.zeros(len(sensed), np.int8)  # whoever is to move
+        nodes = self._nodes(latent, policy, self.numbers.mean(value), player, rng)
+        legal = sensed[:, -self.choices.num :] > 0 if self.players == 2 else None
+        return replace(nodes, legal=legal)
 
     @torch.no_grad()
     def expand(
         self, embedding: Hidden, action: Ints, rng: np.random.Generator
     ) -> Expansion[Hidden]:
         """One step from each state by a candidate's number ``[B]``."""
-        latent, candidates = embedding
+        latent, candidates, player = embedding
         taken = candidates[np.arange(len(action)), action]
         following, effect = self.advance(torch.from_numpy(latent), torch.from_numpy(taken))
         policy, value_logits = self.predict(following)
         reward, value = self.numbers.mean(torch.stack([self.reward(effect), value_logits]))
-        discount = np.full(len(action), self.discount)
-        return Expansion(reward.numpy(), discount, self._nodes(following, policy, value, rng))
+        other = (player + 1) % self.players
+        nodes = self._nodes(following, policy, value, other, rng)
+        return Expansion(reward.numpy(), np.full(len(action), self.discount), nodes)
 
     def vector(self, embedding: Hidden, action: Ints) -> npt.NDArray[np.float64]:
         """The actions ``[B, A]`` of these candidates, as they are applied."""
         return self.choices.apply(embedding[1][np.arange(len(action)), action])
 
     def _nodes(
-        self, latent: Tensor, policy: Tensor, value: Tensor, rng: np.random.Generator
+        self,
+        latent: Tensor,
+        policy: Tensor,
+        value: Tensor,
+        player: npt.NDArray[np.int8],
+        rng: np.random.Generator,
     ) -> Nodes[Hidden]:
         """States ``[B, S]``, what is said of them, and candidates for what to do there."""
         candidates, logits = self.choices.propose(policy, rng)
-        return Nodes((latent.numpy(), candidates.numpy()), value.numpy(), logits.numpy())
+        hidden = latent.numpy(), candidates.numpy(), player
+        return Nodes(hidden, value.numpy(), logits.numpy(), player=player)
 
     # What a planner asks.
 

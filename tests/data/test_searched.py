@@ -108,6 +108,7 @@ def test_opinions_are_revised_but_not_of_what_cannot_be_otherwise() -> None:
         np.full((3, 2, 1), 7.0, np.float32), np.full((3, 2), 0.5, np.float32), np.full(3, -1.0)
     )
     replay.revise(np.array([1, 3, 5]), anew)
+    assert replay.going.tolist() == [0, 1, 2, 4, 5]
     after = replay.opinions(np.arange(6))
     assert after.value.tolist() == [0.0, -1.0, 200.0, 0.0, 400.0, -1.0]
     assert after.policy[[1, 3, 5]].tolist() == [[0.5, 0.5], [0.0, 0.0], [0.0, 0.0]]
