@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections import deque
+from functools import cache
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -134,21 +135,52 @@ def camera_of(env: gym.Env[Any, Any]) -> int:
     return 0 if base.model.ncam else -1
 
 
+@cache
+def shares(given: int, wanted: int) -> npt.NDArray[np.float32]:
+    """Shares of ``given`` pixels in each of as many as ``wanted`` in a row, ``[wanted, given]``.
+
+    They sum to 1, so that a product with them averages over areas.
+    """
+    edges, pixel = np.arange(wanted + 1)[:, None] * (given / wanted), np.arange(given)
+    overlap = np.minimum(edges[1:], pixel + 1) - np.maximum(edges[:-1], pixel)
+    return (overlap.clip(0.0) * (wanted / given)).astype(np.float32)
+
+
+def scaled(frame: Frame, size: int = SIZE) -> Frame:
+    """A frame ``[H, W, C]`` as ``[size, size, C]``, each pixel the mean of the area it covers."""
+    rows, columns = (shares(side, size) for side in frame.shape[:2])
+    tall = np.tensordot(rows, frame.astype(np.float32), axes=(1, 0))
+    mean = np.tensordot(columns, tall, axes=(1, 1)).swapaxes(0, 1)
+    return mean.round().astype(np.uint8)
+
+
+def _shows_frames(env: gym.Env[Any, Any]) -> bool:
+    """Whether the environment's own observations are pictures in colour."""
+    space = env.observation_space
+    shape = space.shape or ()
+    return space.dtype == np.uint8 and len(shape) == 3 and shape[2] == 3
+
+
 class Pixels(gym.Wrapper[Frame, Any, Any, Any]):
-    """Observe a MuJoCo environment by a camera, in place of the environment's own observation."""
+    """Observe by frames of 64 x 64 pixels, in place of the environment's own observation.
+
+    MuJoCo environments are seen by a camera; of those that show frames themselves, such as
+    Gymnasium's CarRacing, the frames are scaled.
+    """
 
     def __init__(self, env: gym.Env[Any, Any], stack: int = 1) -> None:
         """Observe the last ``stack`` frames.
 
         Raises:
-            TypeError: if the environment is not simulated by MuJoCo.
+            TypeError: if the environment is neither simulated by MuJoCo nor shows frames.
             RenderingUnavailable: if there is no OpenGL to draw with.
         """
         super().__init__(env)
         base: Any = env.unwrapped
-        if not isinstance(getattr(base, "model", None), mujoco.MjModel):
-            raise TypeError(f"pixels: expected a MuJoCo environment, got {base!r}")
-        self.camera = Camera(base.model, camera_of(env))
+        simulated = isinstance(getattr(base, "model", None), mujoco.MjModel)
+        if not simulated and not _shows_frames(env):
+            raise TypeError(f"pixels: expected a MuJoCo environment or one of frames, got {base!r}")
+        self.camera = Camera(base.model, camera_of(env)) if simulated else None
         self._frames = deque[Frame](maxlen=stack)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3 * stack), np.uint8)
 
@@ -156,15 +188,15 @@ class Pixels(gym.Wrapper[Frame, Any, Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Frame, dict[str, Any]]:
         """Reset; as many of the first frame as are observed."""
-        _, info = self.env.reset(seed=seed, options=options)
-        frame = self.camera.frame(physics_state(self.env))
+        own, info = self.env.reset(seed=seed, options=options)
+        frame = self._frame(own)
         self._frames.extend([frame] * (self._frames.maxlen or 1))
         return self._observation(), info
 
     def step(self, action: Any) -> tuple[Frame, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step; the last frames, newest last."""
-        _, reward, terminated, truncated, info = self.env.step(action)
-        self._frames.append(self.camera.frame(physics_state(self.env)))
+        own, reward, terminated, truncated, info = self.env.step(action)
+        self._frames.append(self._frame(own))
         return self._observation(), reward, terminated, truncated, info
 
     def render(self) -> Any:
@@ -176,8 +208,15 @@ class Pixels(gym.Wrapper[Frame, Any, Any, Any]):
 
     def close(self) -> None:
         """Close camera and environment."""
-        self.camera.close()
+        if self.camera is not None:
+            self.camera.close()
         self.env.close()
+
+    def _frame(self, own: Any) -> Frame:
+        """What is seen now, where the environment's own observation is ``own``."""
+        if self.camera is not None:
+            return self.camera.frame(physics_state(self.env))
+        return scaled(own)
 
     def _observation(self) -> Frame:
         return np.concatenate(self._frames, axis=-1)

@@ -110,7 +110,8 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env[Any, Any]:
 
     Raises:
         gymnasium.error.Error: if Gymnasium cannot make it.
-        TypeError: if it is to be seen as pixels, but is not simulated by MuJoCo.
+        TypeError: if it is to be seen as pixels, but neither MuJoCo simulates it, nor shows it
+            frames itself.
         RenderingUnavailable: if it is to be seen as pixels, but nothing can be drawn here.
     """
     # Environments that cannot be rendered need not know the argument.

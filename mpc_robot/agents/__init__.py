@@ -24,7 +24,9 @@ from mpc_robot.agents.muzero_presets import muzero_preset
 from mpc_robot.agents.pets import PETS, PETSConfig
 from mpc_robot.agents.pets_presets import pets_preset
 from mpc_robot.agents.sac import SAC, SACConfig
-from mpc_robot.envs.base import Task, env_spec, table_spec
+from mpc_robot.agents.world_models import WorldModels, WorldModelsConfig
+from mpc_robot.agents.world_models_presets import world_models_preset
+from mpc_robot.envs.base import Task, env_spec, pixel_spec, table_spec
 from mpc_robot.envs.openspiel import game_spec
 from mpc_robot.errors import UnknownNameError
 
@@ -59,6 +61,7 @@ AGENTS = {
     "pets": AgentKind(PETSConfig, pets_preset, PETS),
     "prioritized-sweeping": AgentKind(DynaQConfig, lambda task: SWEEPING, DynaQ, table_spec),
     "sac": AgentKind(SACConfig, lambda task: SACConfig(), SAC),
+    "world-models": AgentKind(WorldModelsConfig, world_models_preset, WorldModels, pixel_spec),
 }
 """Name on the command line -> how to make it."""
 
@@ -121,6 +124,8 @@ __all__ = [
     "MuZeroConfig",
     "PETSConfig",
     "SACConfig",
+    "WorldModels",
+    "WorldModelsConfig",
     "agent_kind",
     "build_agent",
 ]

@@ -11,7 +11,7 @@ import pytest
 
 from mpc_robot.dynamics.simulator import Simulator
 from mpc_robot.envs import View, env_spec, get_task, make_env, physics_state, pixel_spec
-from mpc_robot.envs.pixels import CONTROL_STEPS, ActionRepeat, split_view
+from mpc_robot.envs.pixels import CONTROL_STEPS, ActionRepeat, Pixels, scaled, split_view
 from mpc_robot.errors import RenderingUnavailable, UnknownNameError
 
 CARTPOLE = "CartpoleBalance-v0"
@@ -218,9 +218,60 @@ def test_a_view_that_makes_no_sense(name: str, message: str) -> None:
         get_task(CARTPOLE + name)
 
 
-def test_pixels_are_for_mujoco_only() -> None:
-    with pytest.raises(TypeError, match="pixels: expected a MuJoCo environment, got"):
+def test_pixels_are_for_mujoco_and_for_frames_only() -> None:
+    with pytest.raises(TypeError, match="pixels: expected a MuJoCo environment or one of frames"):
         make_env(get_task("Pendulum-v1+pixels"))
+
+
+def test_frames_are_scaled_by_the_means_of_areas() -> None:
+    """Three pixels to two: each takes a whole one and half of the one between."""
+    frame = np.zeros((3, 3, 3), dtype=np.uint8)
+    frame[:, :, 0] = [[30, 60, 90]] * 3
+    frame[2, :, 1] = 90
+    small = scaled(frame, 2)
+    assert small[..., 0].tolist() == [[40, 80], [40, 80]]  # (30 + 60 / 2) / 1.5
+    assert small[..., 1].tolist() == [[0, 0], [60, 60]]
+    assert small[..., 2].max() == 0
+    rng = np.random.default_rng(0)
+    large = rng.integers(256, size=(8, 12, 3)).astype(np.uint8)
+    blocks = large.reshape(4, 2, 4, 3, 3).mean(axis=(1, 3))
+    np.testing.assert_array_equal(scaled(large, 4), blocks.round().astype(np.uint8))
+    np.testing.assert_array_equal(scaled(large[:, :8], 8), large[:, :8])
+
+
+class Filmed(gym.Env[Any, Any]):
+    """The observation is a picture of 96 x 96 pixels, all of the shade of the step's number."""
+
+    observation_space = gym.spaces.Box(0, 255, (96, 96, 3), np.uint8)
+    action_space = gym.spaces.Box(-1, 1, (1,))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        self.at = 0
+        return np.zeros((96, 96, 3), np.uint8), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.at += 1
+        return np.full((96, 96, 3), self.at, np.uint8), 1.0, False, False, {}
+
+
+def test_an_environment_of_frames_is_seen_in_64_pixels_and_stacked() -> None:
+    with closing(Pixels(Filmed(), stack=2)) as env:
+        first, _ = env.reset()
+        second, *_ = env.step(np.zeros(1))
+    assert env.observation_space.contains(second) and first.max() == 0
+    assert second.shape == (64, 64, 6) and second.dtype == np.uint8
+    assert (second == np.repeat([0, 1], 3)).all()
+
+
+def test_the_racing_car_is_seen_in_64_pixels() -> None:
+    pytest.importorskip("Box2D")
+    with closing(make_env(get_task("CarRacing-v3"))) as env:
+        large, _ = env.reset(seed=0)
+    with closing(make_env(get_task("CarRacing-v3+pixels+repeat4"))) as env:
+        spec, (small, _) = pixel_spec(env), env.reset(seed=0)
+    assert (spec.frame_shape, spec.action_dim, spec.max_episode_steps) == ((64, 64, 3), 3, 250)
+    assert spec.dt == pytest.approx(0.08)
+    assert np.abs(small.mean(axis=(0, 1)) - large.mean(axis=(0, 1))).max() < 0.5
 
 
 def test_without_opengl_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,388 @@
+"""World Models (arXiv:1803.10122): learn to see, to remember, and inside a dream to act.
+
+A round has four stages. Frames are collected, in the first round by random actions. An autoencoder
+learns to see them as a few latents (V), a recurrent network to foresee the latents (M), and a
+linear controller of both (C) is found by CMA-ES in what M imagines, without any further frame. In
+later rounds the controller collects, which is the paper's iterative procedure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mpc_robot.agents.actor_critic import load_optimizer_state, optimizer_state
+from mpc_robot.agents.base import Metrics
+from mpc_robot.agents.evolution import CMAES
+from mpc_robot.controllers.filtered import FilteredController
+from mpc_robot.controllers.policy import PolicyController
+from mpc_robot.data.chunks import Arrays, Chunk
+from mpc_robot.data.replay import Experience
+from mpc_robot.data.sequences import SequenceReplay
+from mpc_robot.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig, memory_loss
+from mpc_robot.dynamics.mdn_rnn_filter import MemoryFilter
+from mpc_robot.envs.base import PixelSpec, Task
+from mpc_robot.errors import CheckpointError, require
+from mpc_robot.nn.latents import Gaussian
+from mpc_robot.nn.vae import VAE, VAEConfig, vae_loss
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class WorldModelsConfig:
+    """Settings of World Models; the paper's for CarRacing (arXiv:1803.10122, appendix) in brackets.
+
+    Attributes:
+        vae: V, the autoencoder.
+        memory: M, the recurrent network.
+        rounds: of the iterative procedure [1].
+        collect_steps: actions of a round before it learns [10,000 episodes].
+        hold: actions that a random one is held for at most: so much more is seen than where white
+            noise leads [10 in its second experiment].
+        exploration: standard deviation of noise on the controller's actions when it collects, as a
+            share of half their range [0].
+        capacity: frames that are remembered [all].
+        updates_per_step: of V or M, per action taken meanwhile.
+        vae_updates: of V in a round [1 epoch].
+        vae_batch: frames per update of V [100].
+        vae_rate: learning rate of V [1e-4].
+        memory_updates: of M in a round [20 epochs].
+        memory_batch: sequences per update of M [100].
+        memory_length: of these sequences [1,000].
+        memory_rate: learning rate of M [1e-3].
+        max_grad_norm: of both [1 for each entry].
+        generations: of CMA-ES in a round, one per action taken meanwhile [1,800].
+        population: candidates of a generation [64].
+        rollouts: dreams that each candidate is tried in [16].
+        dream_steps: actions in a dream [1,000].
+        sigma: first step size of CMA-ES [0.1].
+    """
+
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    memory: MDNRNNConfig = field(default_factory=MDNRNNConfig)
+    rounds: int = 1
+    collect_steps: int = 10_000
+    hold: int = 10
+    exploration: float = 0.1
+    capacity: int = 100_000
+    updates_per_step: int = 4
+    vae_updates: int = 4_000
+    vae_batch: int = 64
+    vae_rate: float = 1e-3
+    memory_updates: int = 4_000
+    memory_batch: int = 32
+    memory_length: int = 32
+    memory_rate: float = 1e-3
+    max_grad_norm: float = 100.0
+    generations: int = 300
+    population: int = 64
+    rollouts: int = 16
+    dream_steps: int = 250
+    sigma: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that makes no sense."""
+        for name, least in {"memory_length": 2, "population": 4}.items():
+            require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
+        few = self.collect_steps >= self.memory_length
+        require(few, "collect_steps", f"at least {self.memory_length}", self.collect_steps)
+        require(self.exploration >= 0.0, "exploration", "not negative", self.exploration)
+        for name in ("vae_rate", "memory_rate", "max_grad_norm", "sigma"):
+            require(getattr(self, name) > 0.0, name, "positive", getattr(self, name))
+        for name in (
+            "rounds",
+            "hold",
+            "capacity",
+            "updates_per_step",
+            "vae_updates",
+            "vae_batch",
+            "memory_updates",
+            "memory_batch",
+            "generations",
+            "rollouts",
+            "dream_steps",
+        ):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+
+
+def linear_actions(weights: Tensor, features: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Actions ``[P, R, A]`` of P linear controllers, each for R features ``[P, R, F]``.
+
+    ``weights [P, A (F + 1)]`` are rows of a matrix and a bias (arXiv:1803.10122, eq. 1); a tanh
+    leads within the bounds ``[A]``.
+    """
+    rows = weights.unflatten(-1, (len(low), -1))
+    said = features @ rows[..., :-1].mT + rows[..., None, :, -1]
+    return low + (high - low) * (0.5 + 0.5 * torch.tanh(said))
+
+
+@torch.no_grad()
+def dream(
+    model: MDNRNN, weights: Tensor, start: Tensor, steps: int, rng: torch.Generator
+) -> Tensor:
+    """Returns ``[P, R]`` of linear controllers ``[P, n]`` in R dreams that begin with ``[R, Z]``.
+
+    A dream is the same for all controllers, also in what chance decides; where its episode may
+    have ended, what is earned counts by how likely it has not.
+    """
+    num, dreams = len(weights), len(start)
+    state = model.begin(start.repeat(num, 1))
+    returns, alive = torch.zeros(num * dreams), torch.ones(num * dreams)
+    for _ in range(steps):
+        features = state.features.unflatten(0, (num, dreams))
+        action = linear_actions(weights, features, model.low, model.high).flatten(0, 1)
+        uniform, normal = (each.repeat(num, 1) for each in model.noise(dreams, rng))
+        after = model.imagine(state, action, (uniform, normal))
+        returns += alive * after.reward
+        alive *= after.continues
+        state = after.state
+    return returns.unflatten(0, (num, dreams))
+
+
+class WorldModels:
+    """The Agent: frames, what they show, what follows, and what to do.
+
+    Attributes:
+        rng: draws everything.
+        vae: V.
+        model: M.
+        weights: C, the matrix and biases of the linear controller ``[n]``.
+        replay: all real frames.
+        codes: what V saw in them when M began to learn: means and standard deviations of latents.
+        round: rounds completed.
+        stage: of the round under way: 0 collect, 1 learn to see, 2 to remember, 3 to act.
+        done: actions, updates or generations of this stage.
+    """
+
+    def __init__(self, task: Task, spec: PixelSpec, config: WorldModelsConfig, seed: int) -> None:
+        """An agent that knows nothing yet."""
+        self.task, self.spec, self.config = task, spec, config
+        self.rng = torch.Generator().manual_seed(seed)
+        bounds, latents = (spec.action_low, spec.action_high), config.vae.latents
+        self.vae = VAE(spec.frame_shape, config.vae, self.rng)
+        self.model = MDNRNN(bounds, latents, config.memory, self.rng)
+        self.weights = torch.zeros(spec.action_dim * (self.model.features + 1))
+        self._optimizers = {
+            "vae": torch.optim.Adam(self.vae.parameters(), config.vae_rate),
+            "memory": torch.optim.Adam(self.model.parameters(), config.memory_rate),
+        }
+        self._search = self._new_search()
+        self.replay = SequenceReplay(
+            spec.action_dim, frame_shape=spec.frame_shape, capacity=config.capacity
+        )
+        self.codes = SequenceReplay(
+            spec.action_dim, vector_dim=2 * latents, capacity=config.capacity
+        )
+        self.round = self.stage = self.done = 0
+        self._belief = MemoryFilter(self.vae, self.model)
+        self._forget()
+
+    # In the real environment.
+
+    def act(self, observation: Any, explore: bool) -> Floats:
+        """A random action in the first round, then the controller's, with noise to explore."""
+        if explore and self.round == 0:
+            self._last = self._random_action()
+        else:
+            belief = self._belief.update(observation, self._last)
+            self._last = self._controlled(torch.from_numpy(belief).float()).double().numpy()
+            if explore:
+                self._last = self._disturbed(self._last)
+        return self._last
+
+    def observe(self, experience: Experience) -> None:
+        """Remember a real step."""
+        self.replay.add(experience)
+        if experience.terminated or experience.truncated:
+            self._forget()
+
+    def controller(self) -> FilteredController:
+        """V, M and C as they are now and will become, without exploration."""
+        policy = PolicyController(self._controlled)
+        return FilteredController(MemoryFilter(self.vae, self.model), policy)
+
+    def _forget(self) -> None:
+        """The episode is over."""
+        self._belief.reset(0)
+        self._last: Floats | None = None
+        self._held = 0
+
+    def _controlled(self, whole: Tensor) -> Tensor:
+        """The controller's actions ``[..., A]`` for whole states ``[..., Z + 2 G]``."""
+        features = whole[..., : self.model.features].reshape(1, -1, self.model.features)
+        action = linear_actions(self.weights[None], features, self.model.low, self.model.high)
+        return action.reshape(*whole.shape[:-1], -1)
+
+    def _random_action(self) -> Floats:
+        """A uniformly random action ``[A]``, held for a random time."""
+        if self._held == 0 or self._last is None:
+            self._held = int(torch.randint(self.config.hold, (1,), generator=self.rng)) + 1
+            share = torch.rand(self.spec.action_dim, generator=self.rng).double().numpy()
+            self._last = self.spec.action_low + share * (
+                self.spec.action_high - self.spec.action_low
+            )
+        self._held -= 1
+        return self._last
+
+    def _disturbed(self, action: Floats) -> Floats:
+        """The action ``[A]`` with noise, within bounds."""
+        low, high = self.spec.action_low, self.spec.action_high
+        noise = torch.randn(len(action), generator=self.rng).double().numpy()
+        noisy: Floats = action + self.config.exploration * 0.5 * (high - low) * noise
+        return noisy.clip(low, high)
+
+    # In the mind.
+
+    def update(self) -> Metrics:
+        """Go on with the stage that is due, as far as an action pays for; metrics of the last."""
+        config, metrics = self.config, Metrics()
+        if self.round == config.rounds:
+            return metrics
+        stages: tuple[tuple[int, int, Callable[[], Metrics]], ...] = (
+            (config.collect_steps, 1, Metrics),
+            (config.vae_updates, config.updates_per_step, self.learn_to_see),
+            (config.memory_updates, config.updates_per_step, self.learn_to_remember),
+            (config.generations, 1, self.learn_to_act),
+        )
+        length, pace, learn = stages[self.stage]
+        for _ in range(min(pace, length - self.done)):
+            metrics = learn()
+            self.done += 1
+        if self.done == length:
+            self.done, self.stage = 0, (self.stage + 1) % len(stages)
+            self.round += self.stage == 0
+        return metrics
+
+    def learn_to_see(self) -> Metrics:
+        """One update of V."""
+        seen = self.replay.sample(self.config.vae_batch, 1, self.rng)
+        if seen.frame is None:
+            raise RuntimeError("replay: expected frames, got none")
+        loss, metrics = vae_loss(self.vae, seen.frame[:, 0], self.rng)
+        self._descend("vae", loss)
+        return metrics
+
+    def learn_to_remember(self) -> Metrics:
+        """One update of M; before the first, V looks at all frames once more."""
+        if self.done == 0:
+            self.encode()
+        config = self.config
+        seen = self.codes.sample(config.memory_batch, config.memory_length, self.rng)
+        loss, metrics = memory_loss(self.model, self._drawn(seen.vector), seen)
+        self._descend("memory", loss)
+        return metrics
+
+    def learn_to_act(self) -> Metrics:
+        """One generation of C, in dreams that begin as episodes did."""
+        if self.done == 0:
+            self._search = self._new_search()
+        begins = self._first_codes()
+        drawn = torch.randint(len(begins), (self.config.rollouts,), generator=self.rng)
+        start = self._drawn(begins[drawn])
+
+        def score(weights: Tensor) -> Tensor:
+            """Mean return in the dreams ``[P]``."""
+            return dream(self.model, weights, start, self.config.dream_steps, self.rng).mean(dim=1)
+
+        scores = self._search.evolve(score)
+        self.weights = torch.from_numpy(self._search.mean).float()
+        return {
+            "dream/return_mean": scores.mean().item(),
+            "dream/return_best": scores.max().item(),
+            "dream/sigma": self._search.sigma,
+        }
+
+    def encode(self) -> None:
+        """Let V look at all frames, and keep what it sees in ``codes``; one chunk in memory."""
+        kept = self.replay.state_dict()
+        chunks = [*kept["chunks"], Chunk(lambda: kept["rest"])]
+        nothing = {name: column[:0] for name, column in self._coded(chunks[-1]).items()}
+        coded = [Chunk(partial(self._coded, chunk)) for chunk in chunks]
+        self.codes.load_state_dict({"chunks": coded, "rest": nothing})
+
+    @torch.no_grad()
+    def _coded(self, chunk: Chunk) -> Arrays:
+        """The rows of a chunk with codes ``[n, 2 Z]`` in place of frames."""
+        rows = dict(chunk.arrays())
+        seen = self.vae.encode(torch.from_numpy(rows.pop("frame")))
+        return rows | {"vector": torch.cat([seen.mean, seen.std], dim=-1).numpy()}
+
+    def _drawn(self, codes: Tensor | None) -> Tensor:
+        """Latents ``[..., Z]`` as frames with these codes may stand for, anew each time."""
+        if codes is None:
+            raise RuntimeError("codes: expected vectors, got none")
+        seen = Gaussian(*codes.chunk(2, dim=-1))
+        return seen.sample(torch.randn(seen.mean.shape, generator=self.rng))
+
+    def _first_codes(self) -> Tensor:
+        """Codes ``[E, 2 Z]`` of the frames that episodes began with."""
+        kept = self.codes.state_dict()
+        parts = [*(chunk.arrays() for chunk in kept["chunks"]), kept["rest"]]
+        return torch.cat([torch.from_numpy(rows["vector"][rows["is_first"]]) for rows in parts])
+
+    def _new_search(self) -> CMAES:
+        """A search around the controller that there is."""
+        start, config = self.weights.double().numpy(), self.config
+        return CMAES(start, config.sigma, config.population, self.rng)
+
+    def _descend(self, name: str, loss: Tensor) -> None:
+        """A step of V or M; none where the loss or its gradient is not finite."""
+        optimizer = self._optimizers[name]
+        optimizer.zero_grad()
+        loss.backward()
+        parameters = [each for group in optimizer.param_groups for each in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm, foreach=True)
+        if norm.isfinite():
+            optimizer.step()
+
+    # Between runs.
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimizers, search, replay, codes, counters and random state."""
+        return {
+            "vae": dict(self.vae.state_dict()),
+            "memory": dict(self.model.state_dict()),
+            "optimizers": {name: optimizer_state(one) for name, one in self._optimizers.items()},
+            "weights": self.weights,
+            "search": self._search.state_dict(),
+            "replay": self.replay.state_dict(),
+            "codes": self.codes.state_dict(),
+            "round": self.round,
+            "stage": self.stage,
+            "done": self.done,
+            "rng": self.rng.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Become the agent that was saved at the end of an episode.
+
+        Raises:
+            CheckpointError: if a part is missing or does not fit this task and config; the agent
+                is of no use then.
+        """
+        try:
+            self._load(state)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"checkpoint does not hold this WorldModels: {error}") from error
+
+    def _load(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave; random state last, for the search draws."""
+        self.vae.load_state_dict(state["vae"])
+        self.model.load_state_dict(state["memory"])
+        for name, optimizer in self._optimizers.items():
+            load_optimizer_state(optimizer, state["optimizers"][name])
+        self.weights = state["weights"].clone()
+        self._search.load_state_dict(state["search"])
+        self.replay.load_state_dict(state["replay"])
+        self.codes.load_state_dict(state["codes"])
+        self.round, self.stage, self.done = state["round"], state["stage"], state["done"]
+        self._forget()
+        self.rng.set_state(state["rng"])

@@ -1,0 +1,42 @@
+"""From frames over time to the state of a mixture density recurrent network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mpc_robot.dynamics.mdn_rnn import MDNRNN, MDNRNNState
+from mpc_robot.nn.vae import VAE
+
+
+class MemoryFilter:
+    """What an autoencoder sees now, and what a network remembers of before.
+
+    What it believes is what ``MDNRNN.start`` takes, and begins with the features that a controller
+    sees. The likeliest latent stands for a frame.
+    """
+
+    def __init__(self, vae: VAE, model: MDNRNN) -> None:
+        """See by ``vae`` and remember by ``model``, also by what they become."""
+        self.vae, self.model = vae, model
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Forget all that was seen; nothing is random."""
+        self._state: MDNRNNState | None = None
+
+    @torch.no_grad()
+    def update(
+        self, observation: Any, action: npt.NDArray[np.float64] | None
+    ) -> npt.NDArray[np.float64]:
+        """The whole state ``[Z + 2 G]`` after a frame; ``action [A]`` led to it, None at first."""
+        latent = self.vae.encode(torch.as_tensor(observation)[None]).mode()
+        if self._state is None or action is None:
+            self._state = self.model.begin(latent)
+        else:
+            done = torch.as_tensor(action, dtype=torch.float32)[None]
+            self._state = self.model.remember(self._state, done, latent)
+        return self._state.whole[0].numpy().astype(np.float64)

@@ -1,0 +1,356 @@
+"""World Models on a dot that is pushed along a line, and in dreams whose returns are known."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mpc_robot.agents import agent_kind
+from mpc_robot.agents.evolution import CMAES
+from mpc_robot.agents.world_models import WorldModels, WorldModelsConfig, dream, linear_actions
+from mpc_robot.data.replay import Experience
+from mpc_robot.data.sequences import SequenceReplay
+from mpc_robot.dynamics.base import Transition
+from mpc_robot.dynamics.mdn_rnn import MDNRNNConfig
+from mpc_robot.envs import get_task, make_env, pixel_spec
+from mpc_robot.errors import CheckpointError
+from mpc_robot.nn.vae import VAEConfig
+from mpc_robot.training import checkpoint
+from mpc_robot.training.evaluation import evaluate
+from mpc_robot.training.metrics import TIME, read_metrics
+from mpc_robot.training.runs import open_run, start_run
+from mpc_robot.training.trainer import TrainConfig
+
+TINY = WorldModelsConfig(
+    vae=VAEConfig(latents=2, channels=(4,), strides=(4,)),
+    memory=MDNRNNConfig(hidden=4, mixtures=2, units=4),
+    rounds=2,
+    collect_steps=40,
+    hold=5,
+    capacity=1_000,
+    updates_per_step=2,
+    vae_updates=30,
+    vae_batch=4,
+    memory_updates=31,
+    memory_batch=2,
+    memory_length=6,
+    generations=15,
+    population=4,
+    rollouts=2,
+    dream_steps=5,
+)
+SEE, REMEMBER, ACT, AGAIN = 40, 55, 71, 86  # actions before each stage
+
+
+class Dot(gym.Env[np.ndarray, np.ndarray]):
+    """A white dot on black, moved by up to 2 of 16 pixels; worth more, the nearer to the right."""
+
+    metadata = {"render_fps": 10, "render_modes": []}  # noqa: RUF012 - Gymnasium's own way
+    observation_space = gym.spaces.Box(0, 255, (16, 16, 3), np.uint8)
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.x = self.np_random.uniform(0.0, 12.0)
+        return self.frame(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action)
+        self.x = float(np.clip(self.x + 2.0 * action[0], 0.0, 12.0))
+        return self.frame(), 1.0 - abs(self.x - 9.0) / 9.0, False, False, {}
+
+    def frame(self) -> np.ndarray:
+        seen = np.zeros((16, 16, 3), np.uint8)
+        seen[6:10, round(self.x) : round(self.x) + 4] = 255
+        return seen
+
+
+@pytest.fixture(autouse=True)
+def dot(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = gym.envs.registration.EnvSpec("Dot-v0", Dot, max_episode_steps=20)
+    monkeypatch.setitem(gym.registry, "Dot-v0", spec)
+
+
+def make(seed: int = 0, **settings: Any) -> WorldModels:
+    task = get_task("Dot-v0")
+    with closing(make_env(task)) as env:
+        return WorldModels(task, pixel_spec(env), dataclasses.replace(TINY, **settings), seed)
+
+
+def live(agent: WorldModels, steps: int) -> list[tuple[float, dict[str, float]]]:
+    """Actions and metrics of so many steps, which end with an episode."""
+    lived: list[tuple[float, dict[str, float]]] = []
+    with closing(make_env(agent.task)) as env:
+        while len(lived) < steps:
+            observation, ended = env.reset(seed=len(lived))[0], False
+            while not ended:
+                action = agent.act(observation, explore=True)
+                reached, reward, _, ended, _ = env.step(action)
+                agent.observe(Experience(observation, action, reward, reached, False, ended))
+                lived.append((float(action[0]), agent.update()))
+                observation = reached
+    return lived
+
+
+# The controller and its dreams.
+
+
+def test_a_controller_is_a_matrix_and_biases_within_bounds() -> None:
+    rng = np.random.default_rng(0)
+    low, high = np.array([-3.0, 0.0]), np.array([1.0, 2.0])
+    weights, features = rng.normal(size=(5, 2 * 4)), rng.normal(size=(5, 7, 3))
+    parts = (torch.from_numpy(each) for each in (weights, features, low, high))
+    actions = linear_actions(*parts)
+    for candidate, rollout in np.ndindex(5, 7):
+        matrix = weights[candidate].reshape(2, 4)
+        said = np.tanh(matrix[:, :3] @ features[candidate, rollout] + matrix[:, 3])
+        expected = low + (high - low) * (said + 1.0) / 2.0
+        np.testing.assert_allclose(actions[candidate, rollout], expected)
+
+
+@dataclasses.dataclass
+class Point:
+    """A state that is one number, of which a controller sees its own features."""
+
+    latent: Tensor
+
+    @property
+    def features(self) -> Tensor:
+        return self.latent
+
+
+class PointModel:
+    """``z' = z + a + noise / 10``; a step earns ``-z'^2``, and the episode goes on by chance."""
+
+    low, high = -torch.ones(1), torch.ones(1)
+
+    def __init__(self, continues: float = 1.0) -> None:
+        self.goes_on = continues
+
+    def begin(self, latent: Tensor) -> Point:
+        return Point(latent)
+
+    def noise(self, rows: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        return torch.rand(rows, 1, generator=rng), torch.randn(rows, 1, generator=rng)
+
+    def imagine(
+        self, state: Point, action: Tensor, noise: tuple[Tensor, Tensor]
+    ) -> Transition[Point]:
+        latent = state.latent + action + 0.1 * noise[1]
+        goes_on = torch.full((len(latent),), self.goes_on)
+        return Transition(Point(latent), -(latent[:, 0] ** 2), goes_on)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("continues", [1.0, 0.8])
+def test_dreams_are_the_same_for_all_and_earn_while_they_go_on(continues: float) -> None:
+    model: Any = PointModel(continues)
+    rng = torch.Generator().manual_seed(0)
+    weights, start = torch.randn(3, 2, generator=rng), torch.randn(4, 1, generator=rng)
+    returns = dream(model, weights, start, 5, torch.Generator().manual_seed(1))
+    again = torch.Generator().manual_seed(1)
+    noise = torch.stack([model.noise(4, again)[1][:, 0] for _ in range(5)])
+    for candidate, rollout in np.ndindex(3, 4):
+        z, expected = start[rollout, 0], 0.0
+        for t in range(5):
+            action = torch.tanh(weights[candidate, 0] * z + weights[candidate, 1])
+            z = z + action + 0.1 * noise[t, rollout]
+            expected = expected - continues**t * float(z**2)
+        assert returns[candidate, rollout].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_best_controller_of_a_known_dream_is_found() -> None:
+    """Nothing is better than to go straight to 0: what is lost is the noise, and the way."""
+    model: Any = PointModel()
+    rng = torch.Generator().manual_seed(0)
+    search, start = CMAES(np.zeros(2), 0.3, 8, rng), torch.linspace(-0.8, 0.8, 8)[:, None]
+    for _ in range(40):
+        search.evolve(lambda found: dream(model, found, start, 10, rng).mean(dim=1))
+    weights = torch.from_numpy(search.mean).float()[None]
+    found = dream(model, weights, start, 10, rng).mean().item()
+    assert found > -10 * 0.01 - 0.1  # the noise of each step, and little more
+
+
+# The agent.
+
+
+def test_random_actions_are_uniform_and_held_for_a_random_time() -> None:
+    agent = make(hold=4, collect_steps=10_000)
+    frame = np.zeros((16, 16, 3), np.uint8)
+    actions = np.array([agent.act(frame, explore=True)[0] for _ in range(2_000)])
+    changes = np.flatnonzero(np.diff(actions)) + 1
+    held = np.diff(np.concatenate([[0], changes]))
+    assert set(held) == {1, 2, 3, 4} and held.mean() == pytest.approx(2.5, abs=0.15)
+    drawn = np.unique(actions)
+    np.testing.assert_allclose(np.quantile(drawn, [0.25, 0.5, 0.75]), [-0.5, 0.0, 0.5], atol=0.08)
+
+
+def test_the_stages_follow_one_another_and_the_rounds_end() -> None:
+    lived = live(make(), 200)
+    names = ["", "vae/frame", "memory/latent", "dream/return_mean"]
+    for first, last, name in zip(
+        (0, SEE, REMEMBER, ACT), (SEE, REMEMBER, ACT, AGAIN), names, strict=True
+    ):
+        for start in (0, AGAIN):  # both rounds
+            for _, metrics in lived[start + first : start + last]:
+                assert name in metrics if name else metrics == {}
+                assert np.isfinite(list(metrics.values())).all()
+    assert all(metrics == {} for _, metrics in lived[2 * AGAIN :])
+
+
+def test_after_the_first_round_the_controller_collects_with_noise() -> None:
+    agent = make(exploration=0.2)
+    live(agent, 100)
+    agent.weights[:] = 0.0
+    agent.weights[-1] = np.arctanh(0.3)  # a bias alone
+    actions = np.array([action for action, _ in live(agent, 20)])
+    assert actions.mean() == pytest.approx(0.3, abs=0.15)
+    assert actions.std() == pytest.approx(0.2, abs=0.1)
+    assert len(np.unique(actions)) == 20
+
+
+def test_codes_are_what_is_seen_in_each_frame() -> None:
+    """Over several chunks, the last of which is not full."""
+    agent = make(vae_updates=10_000, capacity=1_000)
+    agent.replay = SequenceReplay(1, frame_shape=(16, 16, 3), capacity=64, rows_per_chunk=16)
+    live(agent, 60)
+    agent.encode()
+    assert len(agent.codes) == len(agent.replay) == 63
+    every = torch.Generator().manual_seed(0)
+    drawn, same = (r.sample(1, 63, every) for r in (agent.replay, agent.codes))
+    assert drawn.frame is not None and same.vector is not None
+    seen = agent.vae.encode(drawn.frame)
+    expected = torch.cat([seen.mean, seen.std], dim=-1)
+    torch.testing.assert_close(same.vector, expected.detach(), rtol=1e-4, atol=1e-5)
+    assert torch.equal(same.action, drawn.action) and torch.equal(same.is_first, drawn.is_first)
+    torch.testing.assert_close(agent._first_codes(), same.vector[same.is_first])
+
+
+def test_its_controller_acts_without_exploring_by_what_the_agent_becomes() -> None:
+    agent, frame = make(), np.zeros((16, 16, 3), np.uint8)
+    controller = agent.controller()
+    assert controller.act(frame) == 0.0  # nothing is known: the middle
+    live(agent, 100)
+    controller.reset(0)
+    agent._forget()
+    for _ in range(3):
+        assert controller.act(frame) == agent.act(frame, explore=False) != 0.0
+
+
+def test_same_seed_same_bits_and_other_seed_other_bits() -> None:
+    first, again, other = (live(make(seed), 100) for seed in (1, 1, 2))
+    assert first == again and first[-1] != other[-1]
+
+
+def train(path: Path, steps: int) -> None:
+    config = TrainConfig(
+        "world-models",
+        "Dot-v0",
+        seed=2,
+        steps=steps,
+        eval_every=50,
+        eval_episodes=1,
+        checkpoint_every=20,
+    )
+    start_run(path, config, TINY).train()
+
+
+def told_and_kept(path: Path) -> tuple[Any, Any]:
+    lines = read_metrics(path / "metrics.jsonl")
+    told = [{k: v for k, v in line.items() if not k.startswith(TIME)} for line in lines]
+    state = checkpoint.load(path / "checkpoint", {"task": "Dot-v0", "agent": "world-models"})
+    return told, checkpoint._encode(state["agent"])
+
+
+def test_a_run_that_was_stopped_in_every_stage_goes_on_to_the_bit(tmp_path: Path) -> None:
+    """After 20, 60 and 80 actions it collects, learns to remember and to act; then once more."""
+    train(tmp_path / "whole", 160)
+    train(tmp_path / "stopped", 20)
+    for steps in (60, 80, 140, 160):
+        open_run(tmp_path / "stopped", steps=steps).train()
+    whole, stopped = told_and_kept(tmp_path / "whole"), told_and_kept(tmp_path / "stopped")
+    assert whole[1] == stopped[1]
+    assert [line for line in whole[0] if "train/return" in line] == [
+        line for line in stopped[0] if "train/return" in line
+    ]  # there is an evaluation more at each end
+
+
+def test_no_part_of_a_checkpoint_may_be_missing_or_of_another_size() -> None:
+    whole = make().state_dict()
+    for part in whole:
+        lacking = {key: value for key, value in whole.items() if key != part}
+        with pytest.raises(CheckpointError, match=part):
+            make().load_state_dict(lacking)
+    with pytest.raises(CheckpointError, match="size mismatch"):
+        make(memory=MDNRNNConfig(hidden=5)).load_state_dict(whole)
+
+
+def test_rewards_of_any_scale_leave_no_nan_behind() -> None:
+    agent = make()
+    add = agent.observe
+    agent.observe = lambda e: add(dataclasses.replace(e, reward=1e30 * e.reward))  # type: ignore[method-assign]
+    live(agent, 100)
+    for module in (agent.vae, agent.model):
+        assert all(value.isfinite().all() for value in module.state_dict().values())
+    assert agent.weights.isfinite().all()
+
+
+def test_what_was_learned_in_the_dream_holds_in_reality() -> None:
+    """The dot is brought to where it is worth most, by a controller that never moved it."""
+    agent = make(
+        vae=VAEConfig(latents=2, channels=(8, 8), strides=(4, 2), units=32, frame_scale=10.0),
+        memory=MDNRNNConfig(hidden=16, mixtures=2, units=16),
+        rounds=1,
+        collect_steps=300,
+        updates_per_step=10,
+        vae_updates=200,
+        vae_batch=16,
+        vae_rate=1e-2,
+        memory_updates=300,
+        memory_batch=16,
+        memory_length=8,
+        memory_rate=1e-2,
+        generations=30,
+        population=12,
+        rollouts=6,
+        dream_steps=15,
+        sigma=0.5,
+    )
+    live(agent, 380)
+    assert agent.round == 1
+    # To go right at all times earns less than 14, and to walk at random about 10.
+    reality = evaluate(agent.task, agent.controller(), 6, seed=0)
+    assert reality.mean > 20 * 0.8
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rounds", 0),
+        ("memory_length", 1),
+        ("population", 3),
+        ("collect_steps", 5),
+        ("exploration", -0.1),
+        ("sigma", 0.0),
+        ("dream_steps", 0),
+    ],
+)
+def test_settings_that_make_no_sense(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{field}: expected .* got {value}"):
+        dataclasses.replace(TINY, **{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "task", ["CartpoleBalance-v0+pixels+repeat2", "CarRacing-v3+pixels", "Dot-v0"]
+)
+def test_every_task_has_a_preset(task: str) -> None:
+    assert isinstance(agent_kind("world-models").preset(task), WorldModelsConfig)
