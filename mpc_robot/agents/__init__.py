@@ -19,7 +19,8 @@ from mpc_robot.agents.dreamer_presets import dreamer_preset
 from mpc_robot.agents.dyna_q import DYNA_Q_PLUS, SWEEPING, DynaQ, DynaQConfig
 from mpc_robot.agents.mbpo import MBPO, MBPOConfig
 from mpc_robot.agents.mbpo_presets import mbpo_preset
-from mpc_robot.agents.muzero import MuZero, MuZeroConfig, muzero_spec
+from mpc_robot.agents.muzero import MuZero, MuZeroConfig
+from mpc_robot.agents.muzero_games import build_muzero, muzero_or_game_spec
 from mpc_robot.agents.muzero_presets import muzero_preset
 from mpc_robot.agents.pets import PETS, PETSConfig
 from mpc_robot.agents.pets_presets import pets_preset
@@ -57,7 +58,7 @@ AGENTS = {
     "dyna-q": AgentKind(DynaQConfig, lambda task: DynaQConfig(), DynaQ, table_spec),
     "dyna-q-plus": AgentKind(DynaQConfig, lambda task: DYNA_Q_PLUS, DynaQ, table_spec),
     "mbpo": AgentKind(MBPOConfig, mbpo_preset, MBPO),
-    "muzero": AgentKind(MuZeroConfig, muzero_preset, MuZero, muzero_spec),
+    "muzero": AgentKind(MuZeroConfig, muzero_preset, build_muzero, muzero_or_game_spec),
     "pets": AgentKind(PETSConfig, pets_preset, PETS),
     "prioritized-sweeping": AgentKind(DynaQConfig, lambda task: SWEEPING, DynaQ, table_spec),
     "sac": AgentKind(SACConfig, lambda task: SACConfig(), SAC),
