@@ -76,7 +76,7 @@ class AlphaZeroConfig:
     search_share: float = 0.0
     capacity: int = 100_000
     reuse: float = 4.0
-    batch_size: int = 512
+    batch_size: int = 256
     first_update: int = 5_000
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4

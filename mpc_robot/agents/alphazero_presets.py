@@ -12,7 +12,6 @@ TIC_TAC_TOE = AlphaZeroConfig(
     symmetry="dihedral",
     capacity=30_000,
     first_update=1_000,
-    batch_size=256,
 )
 CONNECT_FOUR = AlphaZeroConfig(symmetry="mirror", capacity=200_000)
 GO_5X5 = AlphaZeroConfig(symmetry="dihedral", capacity=200_000)

@@ -74,7 +74,7 @@ class Play:
 
         def say(text: str) -> None:
             """As it is: boards are full of brackets and numbers."""
-            console.print(text, markup=False, highlight=False)
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
 
         yours, controller = list[float](), run.agent.controller()
         with closing(make_env(against(run.task, Human(say)))) as env:
