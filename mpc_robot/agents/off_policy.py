@@ -11,11 +11,11 @@ import torch
 from mpc_robot.agents.actor_critic import ActorCritic, ActorCriticConfig
 from mpc_robot.controllers.policy import PolicyController
 from mpc_robot.data.replay import Experience, ReplayBuffer
-from mpc_robot.envs.base import EnvSpec, Task
+from mpc_robot.envs.base import EnvSpec, PixelSpec, Task
 from mpc_robot.errors import CheckpointError
 
 
-def uniform_action(spec: EnvSpec, rng: torch.Generator) -> npt.NDArray[np.float64]:
+def uniform_action(spec: EnvSpec | PixelSpec, rng: torch.Generator) -> npt.NDArray[np.float64]:
     """A random action ``[A]`` within bounds."""
     share = torch.rand(spec.action_dim, generator=rng).double().numpy()
     return spec.action_low + share * (spec.action_high - spec.action_low)

@@ -44,8 +44,9 @@ class Sequences:
 
     def last(self, steps: int) -> Sequences:
         """At most so many steps at the end of each; what came before is known then."""
-        parts = vars(self).items()
-        cut = {name: None if part is None else part[:, -steps:] for name, part in parts}
+        cut: dict[str, Any] = {
+            name: None if part is None else part[:, -steps:] for name, part in vars(self).items()
+        }
         return Sequences(**cut)
 
 

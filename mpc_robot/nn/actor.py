@@ -79,7 +79,7 @@ class Actor(nn.Module):
 
     def sample(self, features: Tensor, rng: torch.Generator) -> Tensor:
         """Raw actions ``[..., A]`` by reparametrisation."""
-        drawn = self(features)
+        drawn: Gaussian = self(features)
         return drawn.sample(torch.randn(drawn.mean.shape, generator=rng))
 
     def bounded(self, raw: Tensor) -> Tensor:

@@ -24,4 +24,5 @@ def clip_adaptively(parameters: Iterable[Tensor], most: float, least_norm: float
     shares = (most * sizes.clamp(min=least_norm) / norms).clamp(max=1.0)
     for gradient, share in zip(gradients, shares, strict=True):
         gradient.mul_(share)
-    return norms.norm()
+    whole: Tensor = norms.norm()
+    return whole

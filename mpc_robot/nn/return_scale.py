@@ -14,6 +14,7 @@ class ReturnScale(nn.Module):
     """
 
     ends: Tensor
+    shares: Tensor
 
     def __init__(self, low: float = 0.05, high: float = 0.95, rate: float = 0.01) -> None:
         """Of the range between the percentiles ``low`` and ``high``, that follows at ``rate``."""
@@ -22,13 +23,11 @@ class ReturnScale(nn.Module):
         self.register_buffer("ends", torch.zeros(2))
         self.register_buffer("shares", torch.tensor([low, high]), persistent=False)
 
-    shares: Tensor
-
     @torch.no_grad()
     def follow(self, returns: Tensor) -> Tensor:
         """The scale ``[]`` after returns of any shape."""
         ends = returns.flatten().quantile(self.shares)
         if ends.isfinite().all():
             self.ends.lerp_(ends, self.rate)
-        low, high = self.ends
-        return (high - low).clamp(min=1.0)
+        scale: Tensor = (self.ends[1] - self.ends[0]).clamp(min=1.0)
+        return scale

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,7 +81,7 @@ class _Screen:
     def __init__(self, dreamt: DreamtEpisode) -> None:
         self.step = 0
         self._dreamt, self._figure = dreamt, Figure(figsize=(7.2, 4.4), dpi=100)
-        self._canvas = FigureCanvasAgg(self._figure)  # draws without a display
+        self._canvas: Any = FigureCanvasAgg(self._figure)  # draws without a display
         grid = self._figure.add_gridspec(
             2, 3, height_ratios=(3, 2), left=0.08, right=0.98, top=0.92, bottom=0.12, wspace=0.05
         )

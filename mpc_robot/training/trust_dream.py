@@ -120,7 +120,8 @@ def imagine(
 def shown(model: RSSM, features: Tensor) -> Tensor:
     """What features ``[..., F]`` look like: frames of shades from 0 to 1, or vectors."""
     frame, vector = model.decoder(features)
-    return vector if frame is None else (frame + 0.5).clamp(0.0, 1.0)
+    looks: Tensor = vector if frame is None else (frame + 0.5).clamp(0.0, 1.0)
+    return looks
 
 
 def dream_errors(

@@ -102,6 +102,17 @@ def test_dream_shows_what_is_imagined_and_reports_its_errors(
     assert f"| 1 s (10 steps) | {outcome['imagined'][9]:.3g} |" in text
 
 
+def test_eval_plans_in_latent_space(tmp_path: Path, said: Callable[[], dict[str, Any]]) -> None:
+    run = trained(tmp_path / "run", "Frames-v0")
+    returns = []
+    for how in ([], ["--plan"]):
+        assert main(["eval", str(run), "--episodes", "1", *how, "--json"]) == GOOD
+        outcome = said()
+        assert outcome["plan"] == bool(how) and outcome["lengths"] == [20]
+        returns.append(outcome["returns"])
+    assert returns[0] != returns[1]
+
+
 def test_only_dreamers_dream(
     fake_kind: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
