@@ -194,9 +194,9 @@ def test_the_value_of_a_position_is_what_the_improved_policy_expects() -> None:
 
 
 class Corridor(gym.Env[Any, Any]):
-    """Five places in a row, seen as their number from -1 to 1.
+    """Four places in a row, seen as their number from -1 to 1.
 
-    Action 0 goes left, 1 right. To the left of all there is 0.7, to the right 4, and the end.
+    Action 0 goes left, 1 right. To the left of all there is 1.2, to the right 4, and the end.
     """
 
     metadata = {"render_fps": 10, "render_modes": []}  # noqa: RUF012 - Gymnasium's own way
@@ -205,26 +205,26 @@ class Corridor(gym.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        self.place = int(self.np_random.integers(5))
+        self.place = int(self.np_random.integers(4))
         return self.seen(), {}
 
     def seen(self) -> Any:
-        return np.array([self.place / 2.0 - 1.0])
+        return np.array([self.place / 1.5 - 1.0])
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.place += 2 * int(action) - 1
-        reward = {-1: 0.7, 5: 4.0}.get(self.place, 0.0)
-        return self.seen(), reward, not 0 <= self.place < 5, False, {}
+        reward = {-1: 1.2, 4: 4.0}.get(self.place, 0.0)
+        return self.seen(), reward, not 0 <= self.place < 4, False, {}
 
 
 def value_iteration(discount: float) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """What is best in each place of the corridor, and what it is worth."""
-    values = np.zeros(7)
+    values = np.zeros(6)
     for _ in range(50):
-        left = np.array([0.7, 0, 0, 0, 0]) + discount * values[:5]
-        right = np.array([0, 0, 0, 0, 4.0]) + discount * values[2:]
-        values[1:6] = np.maximum(left, right)
-    return (right > left).astype(int), values[1:6]
+        left = np.array([1.2, 0, 0, 0]) + discount * values[:4]
+        right = np.array([0, 0, 0, 4.0]) + discount * values[2:]
+        values[1:5] = np.maximum(left, right)
+    return (right > left).astype(int), values[1:5]
 
 
 def live(agent: MuZero, steps: int) -> None:
@@ -244,20 +244,20 @@ def live(agent: MuZero, steps: int) -> None:
 
 
 def test_it_plans_in_a_corridor_as_value_iteration_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Discounted by 0.5, the first place is better left at once: 0.7 beats 4 / 16."""
+    """Discounted by 0.5, the first place is better left at once: 1.2 beats 4 / 8."""
     spec = gym.envs.registration.EnvSpec("Corridor-v0", Corridor, max_episode_steps=20)
     monkeypatch.setitem(gym.registry, "Corridor-v0", spec)
     task = get_task("Corridor-v0")
     with closing(make_env(task)) as env:
         config = dataclasses.replace(SMALL, discount=0.5)
         agent = MuZero(task, muzero_spec(env), config, seed=0)
-    live(agent, 350)
-    places = np.linspace(-1.0, 1.0, 5)[:, None]
+    live(agent, 400)
+    places = np.linspace(-1.0, 1.0, 4)[:, None]
     best, worth = value_iteration(0.5)
-    assert best.tolist() == [0, 1, 1, 1, 1]
+    assert best.tolist() == [0, 1, 1, 1]
     planner = agent.controller()
     assert [int(planner.act(place)[0]) for place in places] == best.tolist()
-    np.testing.assert_allclose(agent.model.evaluate(places), worth, atol=0.35)
+    np.testing.assert_allclose(agent.model.evaluate(places), worth, rtol=0.3)
 
 
 def test_it_finds_the_best_of_continuous_actions() -> None:
@@ -277,10 +277,10 @@ def test_it_finds_the_best_of_continuous_actions() -> None:
     assert np.abs(errors).mean() < 0.3
 
 
-@pytest.mark.parametrize(("ends", "worth"), [("terminated", 1.0), ("truncated", 5.0)])
+@pytest.mark.parametrize(("ends", "worth"), [("terminated", 1.0), ("truncated", 2.0)])
 def test_the_clock_is_not_the_end(ends: str, worth: float) -> None:
-    """A reward of 1 at every step is worth 1 if there are no more, 1 / (1 - 0.8) if there are."""
-    agent = MuZero(TASK, NUMBERED, dataclasses.replace(SMALL, discount=0.8), seed=0)
+    """A reward of 1 at every step is worth 1 if there are no more, 1 / (1 - 0.5) if there are."""
+    agent = MuZero(TASK, NUMBERED, dataclasses.replace(SMALL, discount=0.5), seed=0)
     step = Experience(np.zeros(1), np.zeros(1), 1.0, np.zeros(1), False, False)
     for _ in range(180):
         action = agent.act(np.zeros(1), explore=True)
