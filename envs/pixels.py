@@ -143,7 +143,8 @@ def shares(given: int, wanted: int) -> npt.NDArray[np.float32]:
     """
     edges, pixel = np.arange(wanted + 1)[:, None] * (given / wanted), np.arange(given)
     overlap = np.minimum(edges[1:], pixel + 1) - np.maximum(edges[:-1], pixel)
-    return (overlap.clip(0.0) * (wanted / given)).astype(np.float32)
+    within: npt.NDArray[np.float32] = (overlap.clip(0.0) * (wanted / given)).astype(np.float32)
+    return within
 
 
 def scaled(frame: Frame, size: int = SIZE) -> Frame:

@@ -43,7 +43,8 @@ class WorldModelsConfig:
     Attributes:
         vae: V, the autoencoder.
         memory: M, the recurrent network.
-        rounds: of the iterative procedure [1].
+        rounds: of the iterative procedure [1]; each takes ``collect_steps`` actions, those that pay
+            for its updates, and one per generation.
         collect_steps: actions of a round before it learns [10,000 episodes].
         hold: actions that a random one is held for at most: so much more is seen than where white
             noise leads [10 in its second experiment].
@@ -121,7 +122,8 @@ def linear_actions(weights: Tensor, features: Tensor, low: Tensor, high: Tensor)
     """
     rows = weights.unflatten(-1, (len(low), -1))
     said = features @ rows[..., :-1].mT + rows[..., None, :, -1]
-    return low + (high - low) * (0.5 + 0.5 * torch.tanh(said))
+    actions: Tensor = low + (high - low) * (0.5 + 0.5 * torch.tanh(said))
+    return actions
 
 
 @torch.no_grad()
@@ -144,7 +146,7 @@ def dream(
         returns += alive * after.reward
         alive *= after.continues
         state = after.state
-    return returns.unflatten(0, (num, dreams))
+    return returns.view(num, dreams)
 
 
 class WorldModels:
@@ -183,7 +185,8 @@ class WorldModels:
         )
         self.round = self.stage = self.done = 0
         self._belief = MemoryFilter(self.vae, self.model)
-        self._forget()
+        self._last: Floats | None = None
+        self._held = 0
 
     # In the real environment.
 
@@ -212,8 +215,7 @@ class WorldModels:
     def _forget(self) -> None:
         """The episode is over."""
         self._belief.reset(0)
-        self._last: Floats | None = None
-        self._held = 0
+        self._last, self._held = None, 0
 
     def _controlled(self, whole: Tensor) -> Tensor:
         """The controller's actions ``[..., A]`` for whole states ``[..., Z + 2 G]``."""
