@@ -133,7 +133,7 @@ def plot_dream(dreamt: DreamtEpisode, dt: float, picture: Path) -> None:
     entries = min(dreamt.views[0].shape[1], ENTRIES_SHOWN)
     figure = Figure(figsize=(9, 1.5 * (entries + 1)), layout="constrained", dpi=100)
     FigureCanvasAgg(figure)  # draws without a display
-    rows = figure.subplots(entries + 1, 1, sharex=True)
+    rows: Any = figure.subplots(entries + 1, 1, sharex=True)
     time = dt * np.arange(len(dreamt.ahead))
     for entry, axes in enumerate(rows[:-1]):
         for view, title, colour in zip(dreamt.views, TITLES, (GREY, BLUE, ORANGE), strict=True):

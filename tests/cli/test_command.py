@@ -144,7 +144,9 @@ def test_eval_plans_around_a_policy(tmp_path: Path, said: Callable[[], dict[str,
 
 def test_eval_plans_around_nothing_else(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", str(run), "--plan"]) == FAILED
-    assert "plan: expected a run of the agent dhmbpo or dreamer, got fake" in capsys.readouterr().err
+    assert (
+        "plan: expected a run of the agent dhmbpo or dreamer, got fake" in capsys.readouterr().err
+    )
 
 
 def test_words_for_people_and_for_programs_do_not_mix(

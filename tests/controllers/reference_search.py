@@ -141,7 +141,8 @@ class Gumbel(Search):
         noise: npt.NDArray[Any],
         considered: int,
         simulations: int,
-        least_range: float = 1e-8,
+        *,
+        least_range: float,
     ) -> None:
         super().__init__(step, root, lambda node, action: 0)
         self.least_range = least_range

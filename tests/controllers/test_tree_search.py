@@ -137,8 +137,8 @@ def test_gumbel_trees_equal_those_of_the_paper_by_the_letter(
     noise = halving(rule, model.legal[:5], simulations, before).gumbel
     for row, state in enumerate(roots):
         root = Node(model.outcome(state))
-        given_it = noise[row], rule.considered, simulations, least_range
-        oracle = Gumbel(model.step, root, *given_it)
+        given_it = noise[row], rule.considered, simulations
+        oracle = Gumbel(model.step, root, *given_it, least_range=least_range)
         oracle.run(simulations)
         assert_alike(trees, row, 0, root)
         assert decision.action[row] == oracle.best()
