@@ -17,6 +17,7 @@ from mpc_robot.envs.base import EnvSpec, Task
 from mpc_robot.errors import require
 from mpc_robot.nn.critic import QEnsemble
 from mpc_robot.nn.features import Features
+from mpc_robot.nn.optimizers import load_optimizer_state, optimizer_state
 from mpc_robot.nn.policy import SquashedGaussian
 
 ACTIVATIONS = {"relu": functional.relu, "silu": functional.silu}
@@ -225,15 +226,3 @@ class ActorCritic(nn.Module):
             return False
         self._optimizers[name].step()
         return True
-
-
-def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """What an Adam remembers of each parameter, with string keys."""
-    return {str(key): dict(value) for key, value in optimizer.state_dict()["state"].items()}
-
-
-def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Give an Adam back what :func:`optimizer_state` returned."""
-    whole = optimizer.state_dict()
-    whole["state"] = {int(key): deepcopy(value) for key, value in state.items()}
-    optimizer.load_state_dict(whole)

@@ -20,9 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mpc_robot.agents.actor_critic import load_optimizer_state, optimizer_state
-from mpc_robot.agents.base import Metrics
-from mpc_robot.agents.self_play import Played, SelfPlay
+from mpc_robot.agents.base import Metrics, restoring
+from mpc_robot.agents.self_play import Played, SelfPlay, outcome
 from mpc_robot.controllers.tree_rules import GumbelConfig, PUCTConfig
 from mpc_robot.controllers.tree_search import Decision, SearchConfig, TreeSearch, search
 from mpc_robot.controllers.trees import Trees
@@ -32,7 +31,8 @@ from mpc_robot.data.symmetries import Symmetries, Symmetry
 from mpc_robot.dynamics.openspiel import ObservedGame, OpenSpielModel, States
 from mpc_robot.envs.base import Task
 from mpc_robot.envs.openspiel import GameSpec, Views, state_after
-from mpc_robot.errors import CheckpointError, require
+from mpc_robot.errors import require
+from mpc_robot.nn.optimizers import load_optimizer_state, optimizer_state
 from mpc_robot.nn.policy_value import PolicyValueConfig, PolicyValueNet
 
 Floats = npt.NDArray[np.float64]
@@ -200,7 +200,7 @@ class AlphaZero:
                 self._remember(played)
             ended += new
             over = len(ended) >= self.config.games
-            yield self.config.games, _about(ended) if over else {}
+            yield self.config.games, outcome(ended) if over else {}
 
     def update(self) -> Metrics:
         """Learn as often as is due by the positions that are new; means over those updates."""
@@ -238,10 +238,14 @@ class AlphaZero:
             CheckpointError: if a part is missing or does not fit this task and config; the agent
                 is of no use then.
         """
-        try:
-            self._load(state)
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"checkpoint does not hold this AlphaZero: {error}") from error
+        with restoring(self):
+            self.net.load_state_dict(state["net"])
+            load_optimizer_state(self._optimizer, state["optimizer"])
+            self.replay.load_state_dict(state["replay"])
+            self.self_play.load_state_dict(state["self_play"])
+            self.updates, self._owed = state["updates"], state["owed"]
+            self.rng.set_state(state["rng"])
+            self._search_rng.bit_generator.state = state["search_rng"]
 
     def _searched(self, states: Sequence[Any], rule: GumbelConfig | PUCTConfig) -> Decision:
         """One search from each state."""
@@ -276,22 +280,3 @@ class AlphaZero:
         self._optimizer.step()
         self.updates += 1
         return {"policy/loss": policy.item(), "value/loss": worth.item()}
-
-    def _load(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave."""
-        self.net.load_state_dict(state["net"])
-        load_optimizer_state(self._optimizer, state["optimizer"])
-        self.replay.load_state_dict(state["replay"])
-        self.self_play.load_state_dict(state["self_play"])
-        self.updates, self._owed = state["updates"], state["owed"]
-        self.rng.set_state(state["rng"])
-        self._search_rng.bit_generator.state = state["search_rng"]
-
-
-def _about(ended: Sequence[Played]) -> Metrics:
-    """What became of games: the return is that of the player who began."""
-    return {
-        "train/return": float(np.mean([played.returns[0] for played in ended])),
-        "train/length": float(np.mean([len(played) for played in ended])),
-        "train/terminated": 1.0,
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from mpc_robot.controllers.base import Controller
 from mpc_robot.data.replay import Experience
+from mpc_robot.errors import CheckpointError
 
 Metrics = dict[str, float]
 """Flat slash names to numbers, such as ``{"model/nll": -3.1}``."""
@@ -59,3 +61,17 @@ class SelfPlayer(Agent, Protocol):
             player who began. After each, the agent may be asked to update.
         """
         ...
+
+
+@contextmanager
+def restoring(agent: object) -> Iterator[None]:
+    """Around what takes over a saved state.
+
+    Raises:
+        CheckpointError: if a part is missing or does not fit; the agent is of no use then.
+    """
+    try:
+        yield
+    except (KeyError, RuntimeError, ValueError) as error:
+        name = type(agent).__name__
+        raise CheckpointError(f"checkpoint does not hold this {name} agent: {error}") from error

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mpc_robot.agents.base import Metrics
+from mpc_robot.agents.base import Metrics, restoring
 from mpc_robot.agents.behaviour import Behaviour, BehaviourConfig
 from mpc_robot.agents.latent_planning import LatentPlanningConfig, latent_planner
 from mpc_robot.agents.off_policy import uniform_action
@@ -26,7 +26,7 @@ from mpc_robot.dynamics.rssm import RSSM, RSSMConfig
 from mpc_robot.dynamics.rssm_filter import LatentFilter
 from mpc_robot.dynamics.rssm_loss import model_loss
 from mpc_robot.envs.base import EnvSpec, PixelSpec, Task, env_spec, pixel_spec
-from mpc_robot.errors import CheckpointError, require
+from mpc_robot.errors import require
 from mpc_robot.nn.descent import Descent, DescentConfig
 
 
@@ -179,21 +179,13 @@ class Dreamer:
             CheckpointError: if a part is missing or does not fit this task and config; the agent
                 is of no use then.
         """
-        try:
-            self._load(state)
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(
-                f"checkpoint does not hold this Dreamer agent: {error}"
-            ) from error
-
-    def _load(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave."""
-        self.model.load_state_dict(state["model"])
-        self._descent.load_state_dict(state["model_descent"])
-        self.behaviour.load_state_dict(state["behaviour"])
-        self.behaviour.load_descents_state(state["behaviour_descents"])
-        self.replay.load_state_dict(state["replay"])
-        self._belief.load_state_dict(state["belief"])
-        self._done = state["done"]
-        self.rng.set_state(state["rng"])
-        self.steps = state["steps"]
+        with restoring(self):
+            self.model.load_state_dict(state["model"])
+            self._descent.load_state_dict(state["model_descent"])
+            self.behaviour.load_state_dict(state["behaviour"])
+            self.behaviour.load_descents_state(state["behaviour_descents"])
+            self.replay.load_state_dict(state["replay"])
+            self._belief.load_state_dict(state["belief"])
+            self._done = state["done"]
+            self.rng.set_state(state["rng"])
+            self.steps = state["steps"]

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpc_robot.agents.base import Metrics
+from mpc_robot.agents.base import Metrics, restoring
 from mpc_robot.controllers.base import Plan
 from mpc_robot.data.replay import Experience
 from mpc_robot.dynamics.base import Sensed
 from mpc_robot.dynamics.tabular import TabularModel
 from mpc_robot.envs.base import TableSpec, Task
-from mpc_robot.errors import CheckpointError, require
+from mpc_robot.errors import require
 
 Pair = tuple[int, int]
 """A state and an action."""
@@ -190,15 +190,13 @@ class DynaQ:
             CheckpointError: if a part is missing or does not fit this task; the agent is of no use
                 then.
         """
-        try:
+        with restoring(self):
             self.model.load_state_dict(state["model"])
             self.queue.load_state_dict(state["queue"])
             self.values[:] = state["values"].tolist()  # in place: controllers look at it
             self.updates = state["updates"]
             self._acting.bit_generator.state = state["acting"]
             self._planning.bit_generator.state = state["planning"]
-        except (KeyError, ValueError) as error:
-            raise CheckpointError(f"checkpoint does not hold this Dyna agent: {error}") from error
 
 
 class GreedyPolicy:

@@ -18,8 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mpc_robot.agents.actor_critic import load_optimizer_state, optimizer_state
-from mpc_robot.agents.base import Metrics
+from mpc_robot.agents.base import Metrics, restoring
 from mpc_robot.agents.muzero_loss import importance_weights, losses, step_weights, targets_of
 from mpc_robot.controllers.tree_rules import GumbelConfig
 from mpc_robot.controllers.tree_search import Decision, SearchConfig, TreeSearch, search
@@ -29,8 +28,9 @@ from mpc_robot.data.searched import Floats, Opinions, PositionReplay
 from mpc_robot.dynamics.muzero import Hidden, MuZeroModel, MuZeroModelConfig
 from mpc_robot.dynamics.sampled_actions import torch_generator
 from mpc_robot.envs.base import DiscreteSpec, EnvSpec, Task, discrete_spec, env_spec
-from mpc_robot.errors import CheckpointError, require
+from mpc_robot.errors import require
 from mpc_robot.nn.choices import Choices, Moves, Numbers
+from mpc_robot.nn.optimizers import load_optimizer_state, optimizer_state
 
 METRICS = {
     "policy": "policy/loss",
@@ -317,20 +317,14 @@ class MuZero:
             CheckpointError: if a part is missing or does not fit this task and config; the agent
                 is of no use then.
         """
-        try:
-            self._load(state)
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"checkpoint does not hold this MuZero agent: {error}") from error
-
-    def _load(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave."""
-        self.model.load_state_dict(state["model"])
-        self.target.load_state_dict(state["target"])
-        load_optimizer_state(self._optimizer, state["optimizer"])
-        self.replay.load_state_dict(state["replay"])
-        self.rng.bit_generator.state = state["rng"]
-        self.steps, self.updates = state["steps"], state["updates"]
-        self._revised = state["revised"]
+        with restoring(self):
+            self.model.load_state_dict(state["model"])
+            self.target.load_state_dict(state["target"])
+            load_optimizer_state(self._optimizer, state["optimizer"])
+            self.replay.load_state_dict(state["replay"])
+            self.rng.bit_generator.state = state["rng"]
+            self.steps, self.updates = state["steps"], state["updates"]
+            self._revised = state["revised"]
 
 
 def choices_of(spec: EnvSpec | DiscreteSpec, candidates: int) -> Choices:

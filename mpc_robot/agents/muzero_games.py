@@ -14,9 +14,9 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from mpc_robot.agents.base import Metrics
+from mpc_robot.agents.base import Metrics, restoring
 from mpc_robot.agents.muzero import MuZero, MuZeroConfig, muzero_spec, think
-from mpc_robot.agents.self_play import Played, SelfPlay
+from mpc_robot.agents.self_play import Played, SelfPlay, outcome
 from mpc_robot.controllers.tree_search import TreeSearch
 from mpc_robot.data.replay import Experience
 from mpc_robot.data.searched import Opinions
@@ -115,7 +115,7 @@ class MuZeroOfGames(MuZero):
             ended += new
             self.steps += self.config.games
             over = len(ended) >= self.config.games
-            yield self.config.games, _about(ended) if over else {}
+            yield self.config.games, outcome(ended) if over else {}
 
     def remember(self, played: Played) -> None:
         """Put the positions of a game that has ended into the replay."""
@@ -138,9 +138,16 @@ class MuZeroOfGames(MuZero):
         """Besides what MuZero has, the games under way."""
         return super().state_dict() | {"self_play": self.self_play.state_dict()}
 
-    def _load(self, state: dict[str, Any]) -> None:
-        super()._load(state)
-        self.self_play.load_state_dict(state["self_play"])
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Become the agent that was saved.
+
+        Raises:
+            CheckpointError: if a part is missing or does not fit this game and config; the agent
+                is of no use then.
+        """
+        super().load_state_dict(state)
+        with restoring(self):
+            self.self_play.load_state_dict(state["self_play"])
 
     def _replayed(self, played: Played) -> tuple[Floats, list[float]]:
         """What was seen at each position of a game, its end too, and what each move earned."""
@@ -170,12 +177,3 @@ def build_muzero(
     if isinstance(spec, GameSpec):
         return MuZeroOfGames(task, spec, config, seed)
     return MuZero(task, spec, config, seed)
-
-
-def _about(ended: Sequence[Played]) -> Metrics:
-    """What became of games: the return is that of the player who began."""
-    return {
-        "train/return": float(np.mean([played.returns[0] for played in ended])),
-        "train/length": float(np.mean([len(played) for played in ended])),
-        "train/terminated": 1.0,
-    }

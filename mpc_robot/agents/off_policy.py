@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 
 from mpc_robot.agents.actor_critic import ActorCritic, ActorCriticConfig
+from mpc_robot.agents.base import restoring
 from mpc_robot.controllers.policy import PolicyController
 from mpc_robot.data.replay import Experience, ReplayBuffer
 from mpc_robot.envs.base import EnvSpec, PixelSpec, Task
-from mpc_robot.errors import CheckpointError
 
 
 def uniform_action(spec: EnvSpec | PixelSpec, rng: torch.Generator) -> npt.NDArray[np.float64]:
@@ -90,11 +90,8 @@ class OffPolicyAgent:
             CheckpointError: if a part is missing or does not fit this task and config; the agent
                 is of no use then.
         """
-        try:
+        with restoring(self):
             self._load(state)
-        except (KeyError, RuntimeError, ValueError) as error:
-            name = type(self).__name__
-            raise CheckpointError(f"checkpoint does not hold this {name} agent: {error}") from error
 
     def _load(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state_dict` gave."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mpc_robot.agents.base import Metrics
+from mpc_robot.agents.base import Metrics, restoring
 from mpc_robot.agents.value import ValueConfig, ValueFunction
 from mpc_robot.controllers.icem import ICEMConfig
 from mpc_robot.controllers.mpc import MPC
@@ -25,7 +25,7 @@ from mpc_robot.data.replay import Experience, ReplayBuffer
 from mpc_robot.dynamics.ensemble import EnsembleConfig, ProbabilisticEnsemble
 from mpc_robot.dynamics.ensemble_fit import FitConfig, fit
 from mpc_robot.envs.base import EnvSpec, Task
-from mpc_robot.errors import CheckpointError, require
+from mpc_robot.errors import require
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class PETS:
             CheckpointError: if a part is missing or does not fit this task and config; the agent
                 is of no use then.
         """
-        try:
+        with restoring(self):
             self.model.load_state_dict(state["model"])
             if self.value is not None:
                 self.value.load_state_dict(state["value"])
@@ -149,8 +149,6 @@ class PETS:
             self.steps = state["steps"]
             self._warmup_action = state["warmup_action"]
             self._plan_seed = state["plan_seed"]
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"checkpoint does not hold this PETS agent: {error}") from error
         self._planner.reset(self._plan_seed)
 
     def _plan_metrics(self) -> Metrics:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mpc_robot.agents.base import Metrics
 from mpc_robot.controllers.tree_search import Decision
 from mpc_robot.envs.openspiel import state_after
 from mpc_robot.errors import require
@@ -104,3 +105,12 @@ class SelfPlay:
         self.states[i], self._policies[i], self._values[i] = self.game.new_initial_state(), [], []
         actions, returns = np.array(state.history()), np.array(state.returns())
         return Played(actions, np.array(policies), np.array(values), returns)
+
+
+def outcome(ended: Sequence[Played]) -> Metrics:
+    """What became of games: the return is that of the player who began."""
+    return {
+        "train/return": float(np.mean([played.returns[0] for played in ended])),
+        "train/length": float(np.mean([len(played) for played in ended])),
+        "train/terminated": 1.0,
+    }

@@ -18,8 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mpc_robot.agents.actor_critic import load_optimizer_state, optimizer_state
-from mpc_robot.agents.base import Metrics
+from mpc_robot.agents.base import Metrics, restoring
 from mpc_robot.agents.evolution import CMAES
 from mpc_robot.controllers.filtered import FilteredController
 from mpc_robot.controllers.policy import PolicyController
@@ -29,8 +28,9 @@ from mpc_robot.data.sequences import SequenceReplay
 from mpc_robot.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig, memory_loss
 from mpc_robot.dynamics.mdn_rnn_filter import MemoryFilter
 from mpc_robot.envs.base import PixelSpec, Task
-from mpc_robot.errors import CheckpointError, require
+from mpc_robot.errors import require
 from mpc_robot.nn.latents import Gaussian
+from mpc_robot.nn.optimizers import load_optimizer_state, optimizer_state
 from mpc_robot.nn.vae import VAE, VAEConfig, vae_loss
 
 Floats = npt.NDArray[np.float64]
@@ -370,21 +370,15 @@ class WorldModels:
             CheckpointError: if a part is missing or does not fit this task and config; the agent
                 is of no use then.
         """
-        try:
-            self._load(state)
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"checkpoint does not hold this WorldModels: {error}") from error
-
-    def _load(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave; random state last, for the search draws."""
-        self.vae.load_state_dict(state["vae"])
-        self.model.load_state_dict(state["memory"])
-        for name, optimizer in self._optimizers.items():
-            load_optimizer_state(optimizer, state["optimizers"][name])
-        self.weights = state["weights"].clone()
-        self._search.load_state_dict(state["search"])
-        self.replay.load_state_dict(state["replay"])
-        self.codes.load_state_dict(state["codes"])
-        self.round, self.stage, self.done = state["round"], state["stage"], state["done"]
-        self._forget()
-        self.rng.set_state(state["rng"])
+        with restoring(self):
+            self.vae.load_state_dict(state["vae"])
+            self.model.load_state_dict(state["memory"])
+            for name, optimizer in self._optimizers.items():
+                load_optimizer_state(optimizer, state["optimizers"][name])
+            self.weights = state["weights"].clone()
+            self._search.load_state_dict(state["search"])
+            self.replay.load_state_dict(state["replay"])
+            self.codes.load_state_dict(state["codes"])
+            self.round, self.stage, self.done = state["round"], state["stage"], state["done"]
+            self._forget()
+            self.rng.set_state(state["rng"])

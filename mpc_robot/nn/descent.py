@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mpc_robot.errors import require
 from mpc_robot.nn.clipping import clip_adaptively
+from mpc_robot.nn.optimizers import load_optimizer_state, optimizer_state
 
 
 @dataclass(frozen=True)
@@ -56,27 +57,14 @@ class Descent:
 
     def state_dict(self) -> dict[str, Any]:
         """What Adam remembers of each parameter, with string keys."""
-        state = self._adam.state_dict()["state"]
-        return {str(key): dict(value) for key, value in state.items()}
+        return optimizer_state(self._adam)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on as what :meth:`state_dict` told of."""
-        whole = self._adam.state_dict()
-        whole["state"] = {
-            int(key): {name: _laid_out(value, self._parameters[int(key)]) for name, value in kept}
-            for key, kept in ((key, value.items()) for key, value in state.items())
-        }
-        self._adam.load_state_dict(whole)
+        load_optimizer_state(self._adam, state)
 
     def _clipped(self) -> Tensor:
         """The norm of the gradients before they were clipped."""
         if self.config.clip == "adaptive":
             return clip_adaptively(self._parameters, self.config.most)
         return nn.utils.clip_grad_norm_(self._parameters, self.config.most)
-
-
-def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
-    """A copy in the memory order of a parameter of that shape, which fused Adam takes for given."""
-    if value.shape != parameter.shape:
-        return value.clone()
-    return torch.empty_like(parameter, requires_grad=False).copy_(value)
