@@ -46,7 +46,7 @@ def scores(folder: Path) -> list[dict[str, Any]]:
 def test_every_setting_makes_a_learner(agent: str, in_child: InChild) -> None:
     def build() -> None:
         for task, settings in BASELINES[agent].items():
-            make_model(settings, DummyVecEnv([lambda task=task: make_env(get_task(task))]), seed=0)
+            make_model(settings, DummyVecEnv([lambda task=task: sb3_env(get_task(task))]), seed=0)
 
     assert in_child(build) == 0
 

@@ -188,7 +188,7 @@ def test_words_for_people_and_for_programs_do_not_mix(
         (["train", "--agent"], "--agent"),
         (
             ["--bogus"],
-            "error: unknown subcommand '--bogus'; known: doctor, eval, ros2, ros2-sim, run,",
+            "error: unknown subcommand '--bogus'; known: doctor, dream, eval, play,",
         ),
         ([*TRAIN, "--optimizer", "mppi"], "optimizer, value: expected the agent pets"),
         (["train", "--agent", "pets", "--optimizer", "mpp"], "optimizer 'mpp'; nearest: mppi"),
