@@ -37,8 +37,7 @@ class DHMBPOConfig:
 
     Attributes:
         actor_critic: networks and their rates [critics of 3 x 256, tau 0.005].
-        ensemble: the model [8 members of 3 x 256 with layer norm; their noise is drawn: as it is
-            one for all inputs, it hides from the policy what can be balanced].
+        ensemble: the model [8 members of 3 x 256 with layer norm, and one noise for all inputs].
         fit: how the model learns [batches of 2,048, until a hold-out improves no more]; half of
             it from where the policy has been of late.
         learn_reward: learn the reward even where the task gives it [yes].
@@ -70,8 +69,7 @@ class DHMBPOConfig:
             elites=8,
             hidden=256,
             layer_norm=True,
-            variance="homoscedastic",
-            propagation="members",
+            propagation="ts1",
             particles=8,
         )
     )

@@ -24,7 +24,7 @@ from mpc_robot.errors import require
 from mpc_robot.nn.ensemble_mlp import EnsembleMLP
 from mpc_robot.nn.normalizer import Normalizer
 
-Propagation = Literal["ts1", "members", "tsinf", "mean", "moment"]
+Propagation = Literal["ts1", "tsinf", "mean", "moment"]
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,9 @@ class EnsembleConfig:
         layer_norm: normalise what hidden layers give [no]: a step away from the data changes less.
         variance: ``heteroscedastic`` predicts the noise from the input [PETS]; ``homoscedastic``
             learns one noise per output and member.
-        propagation: ``ts1`` draws a member for every particle anew at each step, ``members`` too,
-            but follows its mean without noise, ``tsinf`` keeps it for the whole trajectory,
-            ``mean`` follows the members' mean without noise, and ``moment`` matches a Gaussian to
-            the particles after each step.
+        propagation: ``ts1`` draws a member for every particle anew at each step, ``tsinf`` keeps
+            it for the whole trajectory, ``mean`` follows the members' mean without noise, and
+            ``moment`` matches a Gaussian to the particles after each step.
         particles: particles per candidate, a multiple of ``elites`` [20]; ``mean`` needs one.
         inference_dtype: ``bfloat16`` plans in half precision where the processor is faster so.
     """
@@ -192,10 +191,7 @@ class ProbabilisticEnsemble(nn.Module):
         return torch.as_tensor(sensed, dtype=torch.float32).expand(num, -1)
 
     def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Transition[Tensor]:
-        """One step of B rows, each by an elite drawn at random (TS1), differentiable.
-
-        A sample of what the elite says, or its mean where ``members`` propagate.
-        """
+        """One sampled step of B rows, each by an elite drawn at random (TS1), differentiable."""
         batch, elites = len(state), len(self.elites)
         chosen = None if elites == self.config.members else self.elites
         per_elite = -(-batch // elites)
@@ -205,13 +201,10 @@ class ProbabilisticEnsemble(nn.Module):
         answers = self._prediction(
             state[rows].view(elites, per_elite, -1), *self.heads(dealt, chosen)
         )
-        sample = answers.mean
-        if self.config.propagation != "members":
-            sample = sample + answers.variance.sqrt() * torch.randn(sample.shape, generator=rng)
+        noise = torch.randn(answers.mean.shape, generator=rng)
+        sample = (answers.mean + answers.variance.sqrt() * noise).flatten(0, 1)
         back = order.argsort()[:batch]
-        return self._transition(
-            state, action, sample.flatten(0, 1)[back], answers.continues.flatten()[back]
-        )
+        return self._transition(state, action, sample[back], answers.continues.flatten()[back])
 
     def rollout(self, state: Tensor, actions: Tensor, rng: torch.Generator) -> Trajectories:
         """Particles of every candidate under ``actions[N, H, A]``, starting from ``state[N, D]``.

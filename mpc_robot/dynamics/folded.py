@@ -36,9 +36,7 @@ def draw_noise(
     """
     each = 1 if config.propagation == "mean" else config.particles // config.elites
     noise = torch.randn(horizon, config.elites, each, outputs, 1, generator=rng)
-    if config.propagation == "members":
-        noise.zero_()
-    if config.propagation not in {"ts1", "members"}:
+    if config.propagation != "ts1":
         return noise, [None] * horizon
     return noise, list(torch.rand(horizon, config.elites * each, generator=rng).argsort(dim=1))
 

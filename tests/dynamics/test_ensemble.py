@@ -242,8 +242,7 @@ def test_same_seed_same_bits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("propagation", "variance"),
-    [("tsinf", 36.0), ("ts1", 6.0), ("members", 6.0), ("moment", 6.0), ("mean", 0.0)],
+    ("propagation", "variance"), [("tsinf", 36.0), ("ts1", 6.0), ("moment", 6.0), ("mean", 0.0)]
 )
 def test_particles_spread_as_the_rule_says(propagation: Any, variance: float) -> None:
     """Members that drift by +1 and -1: after H = 6 steps (H d)^2 if kept, H d^2 if drawn anew."""
@@ -254,15 +253,6 @@ def test_particles_spread_as_the_rule_says(propagation: Any, variance: float) ->
     end = path[0, :, -1, 0]
     assert end.mean().abs() < 0.1
     assert end.var(correction=0).item() == pytest.approx(variance, rel=0.1, abs=1e-6)
-
-
-def test_members_follow_their_means() -> None:
-    model = constant_drift(torch.tensor([1.0, 1.0]), std=1.0, propagation="members", particles=4)
-    path = model.rollout(torch.zeros(1, 1), torch.zeros(1, 6, 1), generator()).observations
-    torch.testing.assert_close(path[0, :, -1, 0], torch.full((4,), 6.0))
-    torch.testing.assert_close(
-        model.step(torch.zeros(5, 1), torch.zeros(5, 1), generator()).state, torch.ones(5, 1)
-    )
 
 
 def test_ts1_equals_a_monte_carlo_reference(linear: ProbabilisticEnsemble) -> None:
