@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mpc_robot.agents.base import Metrics, restoring
-from mpc_robot.agents.self_play import Played, SelfPlay, outcome
+from mpc_robot.agents.self_play import Played, SelfPlay
 from mpc_robot.controllers.tree_rules import GumbelConfig, PUCTConfig
 from mpc_robot.controllers.tree_search import Decision, SearchConfig, TreeSearch, search
 from mpc_robot.controllers.trees import Trees
@@ -189,18 +189,9 @@ class AlphaZero:
     def play_round(self) -> Iterator[tuple[int, Metrics]]:
         """Play against itself until as many games have ended as are played side by side.
 
-        Yields:
-            Moves that were just made, one in each game; and at the end what became of the games.
+        Yields moves that were just made, one in each game; and at the end what became of the games.
         """
-        ended = list[Played]()
-        while len(ended) < self.config.games:
-            decision = self._searched(self.self_play.states, self.config.rule)
-            new = self.self_play.move(self._chosen(decision), decision)
-            for played in new:
-                self._remember(played)
-            ended += new
-            over = len(ended) >= self.config.games
-            yield self.config.games, outcome(ended) if over else {}
+        return self.self_play.play_round(self._decide, self._remember)
 
     def update(self) -> Metrics:
         """Learn as often as is due by the positions that are new; means over those updates."""
@@ -252,6 +243,11 @@ class AlphaZero:
         trees = Trees(self.model.root(states, self._search_rng), self._search_rng)
         config = SearchConfig(rule, self.config.simulations)
         return search(self.model, trees, config, self._search_rng)
+
+    def _decide(self) -> tuple[npt.NDArray[np.int64], Decision]:
+        """Moves in the games as they stand, and what the search thought of them."""
+        decision = self._searched(self.self_play.states, self.config.rule)
+        return self._chosen(decision), decision
 
     def _chosen(self, decision: Decision) -> npt.NDArray[np.int64]:
         """The move to make in each game: the best, or at first one drawn from the policy."""

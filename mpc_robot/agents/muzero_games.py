@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from mpc_robot.agents.base import Metrics, restoring
 from mpc_robot.agents.muzero import MuZero, MuZeroConfig, muzero_spec, think
-from mpc_robot.agents.self_play import Played, SelfPlay, outcome
-from mpc_robot.controllers.tree_search import TreeSearch
+from mpc_robot.agents.self_play import Played, SelfPlay
+from mpc_robot.controllers.tree_search import Decision, TreeSearch
 from mpc_robot.data.replay import Experience
 from mpc_robot.data.searched import Opinions
 from mpc_robot.dynamics.base import Sensed
@@ -105,17 +105,15 @@ class MuZeroOfGames(MuZero):
         Yields:
             Moves that were just made, one in each game; and at the end what became of the games.
         """
-        ended = list[Played]()
-        while len(ended) < self.config.games:
-            seen = self.table(self.self_play.states)
-            _, decision = think(self.model, seen, self.exploring, self.rng)
-            new = self.self_play.move(decision.action, decision)
-            for played in new:
-                self.remember(played)
-            ended += new
-            self.steps += self.config.games
-            over = len(ended) >= self.config.games
-            yield self.config.games, outcome(ended) if over else {}
+        for moves, metrics in self.self_play.play_round(self._decide, self.remember):
+            self.steps += moves
+            yield moves, metrics
+
+    def _decide(self) -> tuple[npt.NDArray[np.int64], Decision]:
+        """Moves in the games as they stand, and what the search thought of them."""
+        seen = self.table(self.self_play.states)
+        _, decision = think(self.model, seen, self.exploring, self.rng)
+        return decision.action, decision
 
     def remember(self, played: Played) -> None:
         """Put the positions of a game that has ended into the replay."""

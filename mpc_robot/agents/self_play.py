@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,29 @@ class SelfPlay:
             if state.is_terminal():
                 ended.append(self._take(i))
         return ended
+
+    def play_round(
+        self,
+        decide: Callable[[], tuple[npt.NDArray[np.int64], Decision]],
+        remember: Callable[[Played], None],
+    ) -> Iterator[tuple[int, Metrics]]:
+        """Play until as many games have ended as are played side by side.
+
+        Args:
+            decide: moves ``[G]`` in the games as they stand, and what the search thought of them.
+            remember: called with each game that has ended.
+
+        Yields:
+            Moves that were just made, one in each game; and at the end what became of the games.
+        """
+        ended = list[Played]()
+        while len(ended) < len(self.states):
+            new = self.move(*decide())
+            for played in new:
+                remember(played)
+            ended += new
+            over = len(ended) >= len(self.states)
+            yield len(self.states), outcome(ended) if over else {}
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """Moves made so far in each game ``[G]``."""

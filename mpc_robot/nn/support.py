@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mpc_robot.nn.bins import cross_entropy, mirrored
+
 EPSILON = 1e-3
 """How fast :func:`shrink` goes on to grow where its root hardly does."""
 
@@ -38,7 +40,7 @@ class Support(nn.Module):
         """An odd number of ``bins``, so that one of them is 0."""
         super().__init__()
         half = torch.linspace(0.0, most, bins // 2 + 1)
-        self.register_buffer("values", torch.cat([-half.flip(0), half[1:]]), persistent=False)
+        self.register_buffer("values", mirrored(half), persistent=False)
         self.greatest = unshrink(torch.tensor(most, dtype=torch.float64)).item()
 
     def locate(self, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,10 +53,7 @@ class Support(nn.Module):
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Cross entropy ``[...]`` between ``logits [..., bins]`` and targets ``[...]``."""
-        below, share = self.locate(target)
-        log_probs = logits.log_softmax(dim=-1)
-        pair = log_probs.gather(-1, torch.stack([below, below + 1], dim=-1))
-        return -torch.lerp(pair[..., 0], pair[..., 1], share)
+        return cross_entropy(logits, *self.locate(target))
 
     def mean(self, logits: Tensor) -> Tensor:
         """The number ``[...]`` that ``logits [..., bins]`` stand for; 0 if all are equal."""

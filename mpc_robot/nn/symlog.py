@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mpc_robot.nn.bins import cross_entropy, mirrored
+
 
 def symlog(x: Tensor) -> Tensor:
     """``sign(x) log(1 + |x|)`` (arXiv:2301.04104, eq. 9)."""
@@ -29,7 +31,7 @@ class TwoHot(nn.Module):
         """An odd number of ``bins`` from ``symexp(-most)`` to ``symexp(most)``."""
         super().__init__()
         half = symexp(torch.linspace(0.0, most, bins // 2 + 1))
-        self.register_buffer("values", torch.cat([-half.flip(0), half[1:]]), persistent=False)
+        self.register_buffer("values", mirrored(half), persistent=False)
 
     def locate(self, target: Tensor) -> tuple[Tensor, Tensor]:
         """The bin below each target ``[...]``, and the share in [0, 1] of the bin above it."""
@@ -40,10 +42,7 @@ class TwoHot(nn.Module):
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Cross entropy ``[...]`` between ``logits [..., bins]`` and targets ``[...]``."""
-        below, share = self.locate(target)
-        log_probs = logits.log_softmax(dim=-1)
-        pair = log_probs.gather(-1, torch.stack([below, below + 1], dim=-1))
-        return -torch.lerp(pair[..., 0], pair[..., 1], share)
+        return cross_entropy(logits, *self.locate(target))
 
     def mean(self, logits: Tensor) -> Tensor:
         """The number ``[...]`` that ``logits [..., bins]`` stand for; 0 if all are equal."""
