@@ -39,7 +39,8 @@ class DHMBPOConfig:
         actor_critic: networks and their rates [critics of 3 x 256, tau 0.005].
         ensemble: the model [8 members of 3 x 256 with layer norm, and one noise for all inputs].
         fit: how the model learns [batches of 2,048, until a hold-out improves no more]; half of
-            it from where the policy has been of late.
+            it from where the policy has been of late. The mean learns hard steps as well as easy
+            ones [by one noise for all], for they are where a robot touches the ground.
         learn_reward: learn the reward even where the task gives it [yes].
         discount: of rewards per control step [0.995].
         batch_size: states per update [256].
@@ -75,7 +76,12 @@ class DHMBPOConfig:
     )
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(
-            batch_size=256, max_steps=160, holdout=0.1, patience=3, recent_share=0.5
+            batch_size=256,
+            max_steps=160,
+            holdout=0.1,
+            patience=3,
+            recent_share=0.5,
+            loss="faithful",
         )
     )
     learn_reward: bool = True

@@ -37,8 +37,6 @@ class EnsembleConfig:
         hidden: width of a hidden layer [200 to 500].
         layers: hidden layers [3 to 4].
         layer_norm: normalise what hidden layers give [no]: a step away from the data changes less.
-        variance: ``heteroscedastic`` predicts the noise from the input [PETS]; ``homoscedastic``
-            learns one noise per output and member.
         propagation: ``ts1`` draws a member for every particle anew at each step, ``tsinf`` keeps
             it for the whole trajectory, ``mean`` follows the members' mean without noise, and
             ``moment`` matches a Gaussian to the particles after each step.
@@ -51,7 +49,6 @@ class EnsembleConfig:
     hidden: int = 200
     layers: int = 3
     layer_norm: bool = False
-    variance: Literal["heteroscedastic", "homoscedastic"] = "heteroscedastic"
     propagation: Propagation = "tsinf"
     particles: int = 5
     inference_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -109,8 +106,7 @@ class ProbabilisticEnsemble(nn.Module):
         require(known, "model_inputs", f"indices below {spec.observation_dim}", inputs)
         self.input_indices = torch.tensor(inputs, dtype=torch.long)
         self.outputs = spec.observation_dim + (task.reward is None)
-        heads = 2 if config.variance == "heteroscedastic" else 1
-        width = heads * self.outputs + (task.terminated is None)
+        width = 2 * self.outputs + (task.terminated is None)
         features = len(inputs) + spec.action_dim
         sizes = [features, *[config.hidden] * config.layers, width]
         self.network = EnsembleMLP(config.members, sizes, rng, layer_norm=config.layer_norm)
@@ -118,8 +114,6 @@ class ProbabilisticEnsemble(nn.Module):
         self.target_normalizer = Normalizer(self.outputs)
         self.max_log_variance = nn.Parameter(torch.full((self.outputs,), 0.5))
         self.min_log_variance = nn.Parameter(torch.full((self.outputs,), -10.0))
-        if config.variance == "homoscedastic":
-            self.log_variance = nn.Parameter(torch.full((config.members, 1, self.outputs), -2.0))
         self.register_buffer("elites", torch.arange(config.elites))
         self._folded: FoldedEnsemble | None = None
         self.register_load_state_dict_post_hook(_forget_folded)  # type: ignore[no-untyped-call]
@@ -141,16 +135,31 @@ class ProbabilisticEnsemble(nn.Module):
         """Negative log-likelihood of each member ``[M]``, mean over rows and outputs.
 
         ``features [M, B, F]``, ``targets [M, B, O]`` in the data's units and ``terminated [M, B]``.
-        A Gaussian without its constant (arXiv:1805.12114, eq. 1), plus the Bernoulli of
-        termination where that is learned.
+        Of a Gaussian, plus the Bernoulli of termination where that is learned.
+        """
+        mean, log_variance, logit = self.heads(features)
+        gaussian = _gaussian_nll(self.target_normalizer(targets) - mean, log_variance)
+        return gaussian.mean(dim=(1, 2)) + self._termination_nll(logit, terminated)
+
+    def faithful_loss(self, features: Tensor, targets: Tensor, terminated: Tensor) -> Tensor:
+        """As :meth:`nll`, but of the mean by least squares ``[M]`` (arXiv:2212.09184).
+
+        By the likelihood alone, rows that are hard to predict are called noise and let go. Here all
+        rows count alike for the mean, and outputs by what they are typically wrong by; the noise is
+        what is most likely for the mean as it is.
         """
         mean, log_variance, logit = self.heads(features)
         error: Tensor = self.target_normalizer(targets) - mean
-        gaussian = 0.5 * (error**2 * torch.exp(-log_variance) + log_variance).mean(dim=(1, 2))
+        typical = log_variance.detach().exp().mean(dim=1, keepdim=True)
+        gaussian = 0.5 * error**2 / typical + _gaussian_nll(error.detach(), log_variance)
+        return gaussian.mean(dim=(1, 2)) + self._termination_nll(logit, terminated)
+
+    def _termination_nll(self, logit: Tensor, terminated: Tensor) -> Tensor:
+        """Of a Bernoulli, ``[M]``; 0 where the task knows when it ends."""
         if self.task.terminated is not None:
-            return gaussian
-        bernoulli = functional.binary_cross_entropy_with_logits(logit, terminated, reduction="none")
-        return gaussian + bernoulli.mean(dim=1)
+            return logit.new_zeros(len(logit))
+        nll = functional.binary_cross_entropy_with_logits(logit, terminated, reduction="none")
+        return nll.mean(dim=1)
 
     def squared_error(self, features: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error of each member's mean ``[M]``, in units of the targets' spread."""
@@ -162,12 +171,7 @@ class ProbabilisticEnsemble(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised mean and log variance ``[M, B, O]`` and logit of termination ``[M, B]``."""
         raw = self.network(self.input_normalizer(features), members)
-        mean = raw[..., : self.outputs]
-        if self.config.variance == "heteroscedastic":
-            log_variance = raw[..., self.outputs : 2 * self.outputs]
-        else:
-            fixed = self.log_variance if members is None else self.log_variance[members]
-            log_variance = fixed.expand_as(mean)
+        mean, log_variance = raw[..., : 2 * self.outputs].split(self.outputs, dim=-1)
         return mean, self.bounded(log_variance), raw[..., -1]
 
     def bounded(self, log_variance: Tensor) -> Tensor:
@@ -293,6 +297,11 @@ class ProbabilisticEnsemble(nn.Module):
         if self.task.terminated is not None:
             continues = 1.0 - self.task.terminated(following).to(rewards.dtype)
         return Transition(following, rewards, continues)
+
+
+def _gaussian_nll(error: Tensor, log_variance: Tensor) -> Tensor:
+    """Without its constant (arXiv:1805.12114, eq. 1)."""
+    return 0.5 * (error**2 * torch.exp(-log_variance) + log_variance)
 
 
 def _sampled(propagation: Propagation, mean: Tensor, std: Tensor, noise: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +34,8 @@ class FitConfig:
         bootstrap: each member learns from its own draw with replacement [PETS]; otherwise all
             share the data and differ by initial weights and the order of batches.
         bound_penalty: weight of the pull on the variance bounds [0.01].
+        loss: ``likelihood`` of mean and noise together [PETS], or ``faithful`` (arXiv:2212.09184):
+            the mean by least squares, and the noise by the likelihood.
         recent_share: share of what is learned from and held out that is drawn from the latest
             steps alone, in [0, 1) [0]; a pass is then no longer than ``max_steps`` allow.
         recent_steps: how many the latest steps are.
@@ -47,6 +50,7 @@ class FitConfig:
     holdout: float = 0.1
     bootstrap: bool = False
     bound_penalty: float = 0.01
+    loss: Literal["likelihood", "faithful"] = "likelihood"
     recent_share: float = 0.0
     recent_steps: int = 2_500
 
@@ -93,7 +97,7 @@ def fit(
     while steps < config.max_steps and not best.finished(config.patience):
         order = torch.rand(rows.shape, generator=rng).argsort(dim=1)
         for batch in rows.gather(1, order).split(config.batch_size, dim=1):
-            _gradient_step(model, optimizer, columns, batch, config.bound_penalty)
+            _gradient_step(model, optimizer, columns, batch, config)
             steps += 1
         best.update(_holdout_error(model, columns, held), config.improvement)
     best.restore()
@@ -189,14 +193,15 @@ def _gradient_step(
     optimizer: torch.optim.Optimizer,
     columns: Columns,
     batch: Tensor,
-    bound_penalty: float,
+    config: FitConfig,
 ) -> None:
     """One step on each member's own rows ``batch [M, B]``."""
     optimizer.zero_grad(set_to_none=True)
     features, targets, terminated = (column[batch] for column in columns)
     bounds = (model.max_log_variance - model.min_log_variance).sum()
-    nll = model.nll(features, targets, terminated).sum()
-    (nll + bound_penalty * bounds).backward()
+    loss = model.nll if config.loss == "likelihood" else model.faithful_loss
+    members = loss(features, targets, terminated).sum()
+    (members + config.bound_penalty * bounds).backward()
     optimizer.step()
 
 

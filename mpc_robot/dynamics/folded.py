@@ -54,17 +54,13 @@ class FoldedEnsemble:
         weights[-1], biases[-1] = _fold_outputs(model, weights[-1], biases[-1])
         self.learns = model.task.reward is None or model.task.terminated is None
         self.elites, _, self.heads = weights[-1].shape
-        self.spreads = self.outputs if model.config.variance == "heteroscedastic" else 0
-        self.last_output = self.spreads + self.outputs - 1
+        self.last_output = 2 * self.outputs - 1
         layers = list(zip(weights, biases, strict=True))
         self.batched = _Batched(layers, model.config)
         self.joined = [torch.cat(layer, dim=1).mT.contiguous() for layer in layers]
         scale = (model.target_normalizer.std**2)[:, None, None, None]
         self.greatest = model.max_log_variance.detach().exp()[:, None, None, None] * scale
         self.least = model.min_log_variance.detach().exp()[:, None, None, None] * scale
-        if not self.spreads:
-            log_variance = model.bounded(model.log_variance.detach())[model.elites, 0].T
-            self.fixed_std = (log_variance.exp()[..., None, None] * scale).sqrt()
 
     @torch.inference_mode()
     def rollout(
@@ -101,7 +97,7 @@ class FoldedEnsemble:
         seen[0] = state.T[:, None, None]
         path[:-1, self.dim : -1] = actions.permute(1, 2, 0)[:, :, None, None]
         heads = torch.empty(self.heads, *path.shape[2:])
-        spread, mean = heads[: self.spreads], heads[self.spreads :][: self.outputs]
+        spread, mean, *_ = heads.split(self.outputs)
         change, end = mean[: self.dim], heads[self.last_output :]
         ends = torch.zeros(horizon, *end.shape)
         inputs, out = path.flatten(3).transpose(1, 2), _by_member(heads)
@@ -134,14 +130,12 @@ class FoldedEnsemble:
         heads.flatten(1, 2).index_copy_(1, order, dealt.flatten(1, 2))
 
     def _std(self, spread: Tensor) -> Tensor:
-        """Standard deviation of each output ``[O, E, K, N]``, or broadcast to it.
+        """Standard deviation of each output ``[O, E, K, N]``.
 
         In terms of variances the soft bounds are harmonic and plain sums,
         ``least + 1 / (1 / greatest + 1 / variance)``; ``spread`` is ``log(variance / greatest)``,
         and is overwritten.
         """
-        if not self.spreads:
-            return self.fixed_std
         return torch.addcmul(self.least, self.greatest, spread.sigmoid_(), out=spread).sqrt_()
 
     def _propagate(self, mean: Tensor, std: Tensor, noise: Tensor) -> None:
@@ -150,7 +144,7 @@ class FoldedEnsemble:
             case "mean":
                 mean[:] = mean.mean(dim=1, keepdim=True)
             case "moment":
-                within = (std**2).expand_as(mean).mean(dim=(1, 2), keepdim=True)
+                within = (std**2).mean(dim=(1, 2), keepdim=True)
                 between, centre = torch.var_mean(mean, dim=(1, 2), correction=0, keepdim=True)
                 torch.addcmul(centre, (within + between).sqrt(), noise, out=mean)
             case _:
@@ -246,9 +240,7 @@ def _fold_outputs(
     weight, bias = weight.clone(), bias.clone()
     weight[..., :n] *= std
     bias[..., :n] = bias[..., :n] * std + mean
-    if model.config.variance == "heteroscedastic":
-        bias[..., n : 2 * n] -= model.max_log_variance.detach()
-        spread_first = torch.arange(weight.shape[-1])
-        spread_first[: 2 * n] = spread_first[: 2 * n].roll(n)
-        weight, bias = weight[..., spread_first], bias[..., spread_first]
-    return weight, bias
+    bias[..., n : 2 * n] -= model.max_log_variance.detach()
+    spread_first = torch.arange(weight.shape[-1])
+    spread_first[: 2 * n] = spread_first[: 2 * n].roll(n)
+    return weight[..., spread_first], bias[..., spread_first]

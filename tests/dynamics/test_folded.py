@@ -66,14 +66,11 @@ def one_by_one(
     )
 
 
-@pytest.mark.parametrize("variance", ["heteroscedastic", "homoscedastic"])
 @pytest.mark.parametrize("count", [5, 130])
 @pytest.mark.parametrize("layer_norm", [False, True])
-def test_a_rollout_is_what_its_particles_do_one_by_one(
-    variance: Any, count: int, layer_norm: bool
-) -> None:
+def test_a_rollout_is_what_its_particles_do_one_by_one(count: int, layer_norm: bool) -> None:
     """With few candidates, and with so many that they come in blocks and by member."""
-    model = ensemble(variance=variance, layer_norm=layer_norm)
+    model = ensemble(layer_norm=layer_norm)
     state, actions = candidates(count)
     out = model.rollout(state, actions, generator(3))
     noise = torch.randn(STEPS, PARTICLES, 1, model.outputs, generator=generator(3))
@@ -139,10 +136,9 @@ def test_ts1_gives_every_particle_a_member_of_its_own_and_members_equal_shares(c
         assert took.tolist() == [EACH] * ELITES
 
 
-@pytest.mark.parametrize("variance", ["heteroscedastic", "homoscedastic"])
 @pytest.mark.parametrize("propagation", ["ts1", "tsinf", "mean", "moment"])
-def test_to_be_differentiated_it_imagines_the_same(propagation: Any, variance: Any) -> None:
-    model = ensemble(propagation=propagation, variance=variance)
+def test_to_be_differentiated_it_imagines_the_same(propagation: Any) -> None:
+    model = ensemble(propagation=propagation)
     state, actions = candidates(7)
     fast = model.rollout(state, actions, generator(3))
     slow = model.rollout(state, actions.requires_grad_(), generator(3))

@@ -78,7 +78,6 @@ def linear_model(
         particles=len(changes),
         hidden=2 * inputs,
         layers=1,
-        variance="homoscedastic",
     )
     model = ProbabilisticEnsemble(task, spec, config, torch.Generator().manual_seed(0))
     identity = torch.eye(inputs)
@@ -86,10 +85,11 @@ def linear_model(
         model.network.weights[0].copy_(torch.cat([identity, -identity], dim=1))
         for m, change in enumerate(changes):
             rows = torch.as_tensor(change, dtype=torch.float32)
-            model.network.weights[1][m].copy_(torch.cat([rows, -rows]))
-        model.network.biases[1].fill_(drift)
+            model.network.weights[1][m, :, :outputs].copy_(torch.cat([rows, -rows]))
+        model.network.weights[1][..., outputs:] = 0.0
+        model.network.biases[1][..., :outputs] = drift
+        model.network.biases[1][..., outputs:] = 2 * math.log(std)
         model.min_log_variance.fill_(-40.0)
-        model.log_variance.fill_(2 * math.log(std))
         model.max_log_variance.fill_(20.0)
     return model
 
