@@ -15,6 +15,8 @@ from mpc_robot.errors import ModelDivergedError, require
 
 Columns = tuple[Tensor, Tensor, Tensor]
 """Network inputs ``[n, F]``, targets ``[n, O]`` and terminations ``[n]`` of the same rows."""
+STILL = 1e-6
+"""Scale of what never changes, such as a goal: in imagination it is not to wander either."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def fit(
     before = {name: value.clone() for name, value in model.state_dict().items()}
     held, kept = _split(count, config.holdout, rng)
     model.input_normalizer.fit(columns[0][kept])
-    model.target_normalizer.fit(columns[1][kept])
+    model.target_normalizer.fit(columns[1][kept], unvarying=STILL)
     since = count - config.recent_steps
     held, kept = (_with_recent(part, since, config, rng) for part in (held, kept))
     rows = _rows_of_members(kept, model.config.members, config.bootstrap, rng)

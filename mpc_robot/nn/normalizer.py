@@ -18,12 +18,15 @@ class Normalizer(nn.Module):
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("std", torch.ones(dim))
 
-    def fit(self, data: Tensor) -> None:
-        """Take the statistics of ``data[n, dim]``; an entry that never varies is only centred."""
+    def fit(self, data: Tensor, unvarying: float = 1.0) -> None:
+        """Take the statistics of ``data[n, dim]``.
+
+        An entry that never varies has the standard deviation ``unvarying``: it is only centred.
+        """
         std, mean = torch.std_mean(data.double(), dim=0, correction=0)
         constant = std <= 1e-8 * (1.0 + mean.abs())
         self.mean.copy_(mean)
-        self.std.copy_(torch.where(constant, 1.0, std))
+        self.std.copy_(torch.where(constant, unvarying, std))
 
     def forward(self, x: Tensor) -> Tensor:
         """Scaled ``x[..., dim]``."""

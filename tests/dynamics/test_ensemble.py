@@ -249,6 +249,23 @@ def test_the_latest_steps_can_count_for_more(share: float, believed: float) -> N
     assert steps < 230
 
 
+def test_in_imagination_a_goal_stays_where_it_is() -> None:
+    """The third entry differs between episodes and never changes within one."""
+    data = experience(200)
+    goal = np.repeat([[0.3], [-0.7]], 100, axis=0)
+    data = dataclasses.replace(
+        data,
+        observation=np.hstack([data.observation, goal]),
+        next_observation=np.hstack([data.next_observation, goal]),
+    )
+    model = ensemble(spec=EnvSpec(3, -np.ones(1), np.ones(1), 0.1, 100))
+    fit(model, data, FitConfig(max_steps=50), generator(1))
+    start = torch.tensor([[0.0, 0.0, 0.3]])
+    path = model.rollout(start, torch.zeros(1, 10, 1), generator()).observations
+    assert path[..., 0].std() > 0.01
+    torch.testing.assert_close(path[..., 2], torch.full_like(path[..., 2], 0.3), atol=1e-3, rtol=0)
+
+
 def test_same_seed_same_bits() -> None:
     first, second = fitted(count=300), fitted(count=300)
     for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):

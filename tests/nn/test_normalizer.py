@@ -23,6 +23,8 @@ def test_an_entry_that_never_varies_is_only_centred() -> None:
     scale.fit(torch.tensor([[7.0, 0.0], [7.0, 0.0], [7.0, 0.0]]))
     assert torch.equal(scale(torch.tensor([7.0, 0.0])), torch.zeros(2))
     assert torch.equal(scale(torch.tensor([8.0, 1.0])), torch.ones(2))
+    scale.fit(torch.tensor([[7.0, 0.0], [7.0, 2.0]]), unvarying=0.5)
+    assert scale.std.tolist() == [0.5, 1.0]
 
 
 def test_it_is_the_identity_until_fitted_and_part_of_the_state() -> None:
