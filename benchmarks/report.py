@@ -26,10 +26,8 @@ from PIL import Image
 
 Result = dict[str, Any]
 DIGEST = "Results-SHA256"
-PAGES = (
-    ROOT / "README.md",
-    *(ROOT / "docs" / f"{page}.md" for page in ("control_loop", "learning", "planning", "ros2")),
-)
+DOCS = ("control_loop", "imagination", "learning", "planning", "ros2", "search")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{page}.md" for page in DOCS))
 PLOTS = ROOT / "docs" / "results"
 
 
@@ -307,6 +305,30 @@ def every_table(benchmark: str, of: str) -> str:
     return "\n".join([*head, *rows]) if rows else ""
 
 
+# Games --------------------------------------------------------------------------------------------
+
+
+def games_table() -> str:
+    """What was learned of each game: a match, what was asked of it, and how long training took."""
+    lines = [_game_row(result) for result in load("games")]
+    head = "| game | opponent | result | asked | training time |"
+    return "\n".join([head, "|---|---|---|---|---|", *lines]) if lines else ""
+
+
+def _game_row(result: Result) -> str:
+    match, training = result["rows"][:2]
+    shares = ", ".join(f"{name} {result['results'][name]:.1%}" for name in ("win", "draw", "loss"))
+    good, limit = match["metric"].partition(" against ")[0], training["value"] / training["ratio"]
+    cells = [
+        result["task"],
+        result["opponent"],
+        f"{shares} of {result['games']}",
+        f"{good} {match['of']}",
+        f"{training['value'] / 60:.3g} min of {limit / 60:.3g}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
 # All of it ----------------------------------------------------------------------------------------
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -328,6 +350,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "guided_planning": partial(every_table, "guided_planning", "beside"),
     "dyna_q": partial(every_table, "dyna_q", "beside"),
     "caution": partial(rows_table, "caution", "caution", "without"),
+    "search": partial(rows_table, "search", "search", "beside"),
+    "tree_control": partial(rows_table, "tree_control", "tree_control", "beside"),
+    "games": games_table,
+    "imagination": partial(rows_table, "imagination", "imagination", "beside"),
 }
 FIGURES: dict[str, tuple[str, Callable[[], Figure]]] = {
     "pets.png": ("sample_efficiency", pets_plot),

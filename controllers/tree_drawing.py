@@ -13,6 +13,9 @@ from mpc_robot.errors import require
 APART, BELOW, MARGIN, RADIUS = 64, 88, 40, 20
 """Pixels between neighbours and between generations, around the picture, and of a node."""
 
+Name = Callable[[int, int], str]
+"""What an action is called: its node's number in the tree and its own."""
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -40,7 +43,7 @@ def tree_svg(
     row: int = 0,
     *,
     most: int = 60,
-    name: Callable[[int], str] = str,
+    name: Name = lambda node, action: str(action),
 ) -> str:
     """The tree ``row`` with its ``most`` visited nodes, as an SVG document.
 
@@ -52,7 +55,7 @@ def tree_svg(
         trees: drawn from.
         row: which of the trees.
         most: nodes to draw.
-        name: of an action.
+        name: of an action in a node.
 
     Raises:
         ValueError: if there is no such tree, or nothing to draw.
@@ -116,19 +119,18 @@ def _at(mark: Mark) -> tuple[float, float]:
     return MARGIN + mark.x * APART, MARGIN + mark.depth * BELOW
 
 
-def _edge(
-    trees: Trees[Any], row: int, marks: list[Mark], mark: Mark, name: Callable[[int], str]
-) -> str:
+def _edge(trees: Trees[Any], row: int, marks: list[Mark], mark: Mark, name: Name) -> str:
     """A line from the parent, and the action on it."""
     (x1, y1), (x2, y2) = _at(marks[mark.parent]), _at(mark)
     nodes = trees.arrays.nodes[row]
     share = nodes[mark.node].visits / max(nodes[marks[mark.parent].node].visits, 1)
     colour = "#222" if mark.best else "#aaa"
+    label = escape(name(marks[mark.parent].node, mark.action))
     return (
         f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="{colour}" '
         f'stroke-width="{1 + 4 * share:.2f}"/>'
         f'<text x="{(x1 + x2) / 2:g}" y="{(y1 + y2) / 2:g}" stroke="white" stroke-width="3" '
-        f'paint-order="stroke" fill="#222">{escape(name(mark.action))}</text>'
+        f'paint-order="stroke" fill="#222">{label}</text>'
     )
 
 

@@ -174,9 +174,26 @@ class TreeSearch(Generic[Embedding]):
         decision: what the last search came to, None after a reset.
     """
 
-    def __init__(self, model: ControlModel[Embedding], config: SearchConfig | None = None) -> None:
-        """Search in ``model``; starts as after ``reset(0)``."""
+    def __init__(
+        self,
+        model: ControlModel[Embedding],
+        config: SearchConfig | None = None,
+        *,
+        replan_every: int = 1,
+    ) -> None:
+        """Search in ``model``; starts as after ``reset(0)``.
+
+        Args:
+            model: the model.
+            config: how to search; None for the defaults.
+            replan_every: control steps that an action is held for, as long as the model's own.
+
+        Raises:
+            ValueError: if an action is held for no step.
+        """
+        require(replan_every >= 1, "replan_every", "at least 1", replan_every)
         self.model, self.config = model, config or SearchConfig()
+        self.replan_every = replan_every
         self.reset(0)
 
     @property
@@ -189,16 +206,24 @@ class TreeSearch(Generic[Embedding]):
         self.plan: Plan | None = None
         self.trees: Trees[Embedding] | None = None
         self.decision: Decision | None = None
+        self._held, self._left = np.empty(0), 0  # the action in force, and for how many steps more
         self._rng = np.random.default_rng(seed)
 
     def act(self, sensed: Floats) -> Floats:
-        """The best action ``[A]`` from ``sensed``.
+        """The best action ``[A]`` from ``sensed``, or the one that is held.
 
         Raises:
             ValueError: if ``sensed`` is not a vector of finite numbers.
             ModelDivergedError: if no action leads anywhere finite.
         """
         start = checked(sensed)
+        if self._left == 0:
+            self._held, self._left = self._decide(start), self.replan_every
+        self._left -= 1
+        return self._held.copy()
+
+    def _decide(self, start: Floats) -> Floats:
+        """Search from ``start``; the best action there."""
         trees, last = self.trees, self.decision
         self.trees = self.decision = self.plan = None  # if the search comes to nothing
         if trees is None or last is None or not (self.config.reuse and trees.after(last.action)):
@@ -214,7 +239,8 @@ class TreeSearch(Generic[Embedding]):
         path = trees.principal_variation(int(decision.action[0]))
         nodes, actions = (np.array(part) for part in zip(*path, strict=True))
         states = trees.states(np.zeros(len(nodes), np.int64), nodes)
-        vectors = torch.as_tensor(self.model.vector(states, actions), dtype=torch.float32)
+        held = self.model.vector(states, actions).repeat(self.replan_every, axis=0)
+        vectors = torch.as_tensor(held, dtype=torch.float32)
         nobody = vectors.new_empty(0, *vectors.shape)
         value = float(decision.value[0])
         return Plan(vectors, vectors, torch.zeros_like(vectors), nobody, value)

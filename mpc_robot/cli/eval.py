@@ -23,6 +23,7 @@ from mpc_robot.envs.openspiel import against, is_against, results
 from mpc_robot.training.evaluation import Evaluation, evaluate
 from mpc_robot.training.runs import open_run
 from mpc_robot.training.trainer import Trainer
+from mpc_robot.training.tree_picture import draw_first_tree
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Eval:
         video: film the first episode to the run's video.mp4.
         plan: search in the model that the policy was trained in: of dhmbpo, around what the policy
             would do; of dreamer, in latent space and without it.
+        tree: SVG to draw the tree behind the first decision to, of alphazero and muzero.
     """
 
     path: tyro.conf.Positional[Path]
@@ -46,6 +48,7 @@ class Eval:
     seed: int = 0
     video: bool = False
     plan: bool = False
+    tree: Path | None = None
     common: Common = field(default_factory=CommonOptions)
 
     def __call__(self, console: Console) -> Outcome:
@@ -53,6 +56,8 @@ class Eval:
         run = open_run(self.path)
         film = run.folder.video if self.video else None
         controller = planner_of(run) if self.plan else run.agent.controller()
+        if self.tree:
+            controller = draw_first_tree(controller, self.tree)
         task = run.task if self.opponent is None else against(run.task, self.opponent)
         evaluation = evaluate(task, controller, self.episodes, self.seed, video=film)
         title = f"{run.config.agent} on {run.config.task} at env step {run.progress.env_step}"
@@ -69,6 +74,7 @@ class Eval:
             "seed": self.seed,
             "plan": self.plan,
             "video": None if film is None else str(film),
+            "tree": None if self.tree is None else str(self.tree),
             **evaluation_outcome(evaluation),
             **match,
         }

@@ -18,6 +18,7 @@ from mpc_robot.envs.openspiel import against
 from mpc_robot.training.evaluation import run_episode
 from mpc_robot.training.runs import open_run
 from mpc_robot.training.seeding import derive_seed
+from mpc_robot.training.tree_picture import draw_last_tree
 
 Say = Callable[[str], None]
 
@@ -61,11 +62,13 @@ class Play:
         path: the run's folder.
         games: how many; you begin every other one.
         seed: of what is random in how it plays.
+        tree: SVG that shows, after each of its moves, the tree behind it.
     """
 
     path: tyro.conf.Positional[Path]
     games: int = 2
     seed: int = 0
+    tree: Path | None = None
     common: Common = field(default_factory=CommonOptions)
 
     def __call__(self, console: Console) -> Outcome:
@@ -77,13 +80,16 @@ class Play:
             console.print(text, markup=False, highlight=False, soft_wrap=True)
 
         yours, controller = list[float](), run.agent.controller()
+        if self.tree:
+            controller = draw_last_tree(controller, self.tree)
         with closing(make_env(against(run.task, Human(say)))) as env:
             board: Any = env.unwrapped
             for number in range(self.games):
                 episode = run_episode(env, controller, derive_seed(self.seed, number))
                 yours.append(-episode.total)
                 say(f"{board.state}\n{_told(yours[-1])}")
-        return {"run": str(self.path), "task": run.config.task, "returns": yours}
+        tree = None if self.tree is None else str(self.tree)
+        return {"run": str(self.path), "task": run.config.task, "returns": yours, "tree": tree}
 
 
 def _told(won: float) -> str:

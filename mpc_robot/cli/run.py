@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
 import tyro
 from rich.console import Console
@@ -37,15 +37,24 @@ from mpc_robot.controllers import (
 )
 from mpc_robot.controllers.simulator_planner import PlannerConfig, simulator_planner
 from mpc_robot.controllers.simulator_presets import simulator_preset
+from mpc_robot.controllers.tree_planner import (
+    RULES,
+    SampledTreeConfig,
+    TreeConfig,
+    default_tree,
+    tree_planner,
+)
 from mpc_robot.dynamics.simulator import Simulator
 from mpc_robot.envs import EnvSpec, Task, env_spec, get_task, make_env
 from mpc_robot.errors import CheckpointError, UnknownNameError, require
 from mpc_robot.training.evaluation import evaluate
 from mpc_robot.training.runs import open_run
+from mpc_robot.training.tree_picture import draw_first_tree
 
 OptimizerConfig = TypeVar("OptimizerConfig")
+TreeSettings = TypeVar("TreeSettings")
 
-RANDOM, ILQR_NAME, GRADIENT = "random", "ilqr", "gradient"
+RANDOM, ILQR_NAME, TREE, GRADIENT = "random", "ilqr", "tree-search", "gradient"
 SIMULATOR = "simulator"
 
 
@@ -60,6 +69,7 @@ class EpisodeOptions:
         video: MP4 to film the first episode to.
         plan_video: MP4 to film the first episode to, with the candidates of each plan in the scene.
         trace: site or body whose paths the plan video draws; by default a tip or the torso.
+        tree: SVG to draw the tree behind the first decision to, of a tree search.
     """
 
     episodes: int = 1
@@ -68,6 +78,7 @@ class EpisodeOptions:
     video: Path | None = None
     plan_video: Path | None = None
     trace: str | None = None
+    tree: Path | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError if there is a point to trace, but no video."""
@@ -75,10 +86,14 @@ class EpisodeOptions:
             raise ValueError("trace: expected a plan_video to draw it in, got none")
 
     def run(self, task: Task, controller: Controller, title: str, console: Console) -> Outcome:
-        """Let it act, and print a table of the episodes."""
+        """Let it act, and print a table of the episodes.
+
+        Raises:
+            ValueError: if a tree is to be drawn, and the controller searches none.
+        """
         evaluation = evaluate(
             task,
-            controller,
+            draw_first_tree(controller, self.tree) if self.tree else controller,
             self.episodes,
             self.seed,
             max_steps=self.steps,
@@ -91,6 +106,7 @@ class EpisodeOptions:
             "seed": self.seed,
             "video": None if self.video is None else str(self.video),
             "plan_video": None if self.plan_video is None else str(self.plan_video),
+            "tree": None if self.tree is None else str(self.tree),
             **evaluation_outcome(evaluation),
         }
 
@@ -159,8 +175,41 @@ class RunILQR:
 
 
 @dataclass(frozen=True)
+class RunTree(Generic[TreeSettings]):
+    """Search a tree in the simulator, or in copies of an environment with numbered actions.
+
+    Attributes:
+        task: what to do.
+        config: settings.
+        controller: who decides.
+        rule: which action to try next: uct, puct or gumbel; by default as suits the actions.
+        dynamics: the model to search in.
+    """
+
+    task: str
+    config: TreeSettings
+    controller: Literal["tree-search"] = "tree-search"
+    rule: str | None = None
+    dynamics: Literal["simulator"] = "simulator"
+    how: Episodes = field(default_factory=EpisodeOptions)
+    common: Common = field(default_factory=CommonOptions)
+
+    def __call__(self, console: Console) -> Outcome:
+        """Print a table of the episodes."""
+        task, config = get_task(self.task), cast(TreeConfig, self.config)
+        planner = tree_planner(task, config, threads=self.common.threads)
+        about = {
+            "task": task.name,
+            "controller": self.controller,
+            "dynamics": self.dynamics,
+            "simulations": config.search.simulations,
+        }
+        return {**about, **self.how.run(task, planner, "tree-search in simulator", console)}
+
+
+@dataclass(frozen=True)
 class Run(Generic[OptimizerConfig]):
-    """Run a controller: random actions, iLQR, or MPC in the simulator or a learned model.
+    """Run a controller: random actions, iLQR, tree search, or MPC in a simulator or learned model.
 
     What is not said is as in the run whose model is used, or as is known to suit the task.
     A controller's own settings are listed by run --task T --controller C --help.
@@ -168,7 +217,7 @@ class Run(Generic[OptimizerConfig]):
     Attributes:
         task: what to do.
         config: settings of the optimizer.
-        controller: who decides: an optimizer's name, ilqr, or random.
+        controller: who decides: an optimizer's name, ilqr, tree-search, or random.
         dynamics: the model to plan in: simulator, or the folder of a training run.
         horizon: how far a plan looks ahead, s.
         knots: free actions of a plan, spread over the horizon; one per control step by default.
@@ -257,13 +306,15 @@ def parse_run(argv: Sequence[str]) -> Command:
         ValueError: if the run's agent does not plan in a model.
     """
     name = (peek(argv, "--controller") or "").replace("_", "-")
-    known = {*OPTIMIZERS, RANDOM, ILQR_NAME}
+    known = {*OPTIMIZERS, RANDOM, ILQR_NAME, TREE}
     if name and name not in known:
         raise UnknownNameError("controller", name, known)
     if name == RANDOM:
         return parse("run", RunRandom, argv)
     if name == ILQR_NAME:
         return parse("run", RunILQR, argv, RunILQR(tyro.MISSING, ILQRConfig()))
+    if name == TREE:
+        return parse_tree(argv)
     task, dynamics = peek(argv, "--task"), peek(argv, "--dynamics") or SIMULATOR
     config = PlannerConfig() if task is None else planning(get_task(task), dynamics)
     if name:
@@ -281,6 +332,22 @@ def parse_run(argv: Sequence[str]) -> Command:
         replan_every=config.replan_every,
     )
     return parse("run", Run[kind], argv, default)
+
+
+def parse_tree(argv: Sequence[str]) -> Command:
+    """The words behind ``run --controller tree-search``; task and rule decide the defaults.
+
+    Raises:
+        UnknownNameError: if there is no such task or rule.
+    """
+    task, rule = peek(argv, "--task"), peek(argv, "--rule")
+    config = SampledTreeConfig() if task is None else default_tree(get_task(task))
+    if rule is not None:
+        if rule not in RULES:
+            raise UnknownNameError("rule", rule, RULES)
+        config = replace(config, search=replace(config.search, rule=RULES[rule]))
+    kind: Any = type(config)
+    return parse("run", RunTree[kind], argv, RunTree(tyro.MISSING, config))
 
 
 def planning(task: Task, dynamics: str) -> PlannerConfig:

@@ -52,10 +52,19 @@ def uniform(low: npt.ArrayLike, high: npt.ArrayLike, num: int) -> Proposal:
     return propose
 
 
-def grid(low: npt.ArrayLike, high: npt.ArrayLike, num: int) -> Proposal:
-    """``num`` evenly spaced values per entry between bounds ``[A]``, in all combinations."""
-    axes = [torch.linspace(a, b, num) for a, b in zip(np.ravel(low), np.ravel(high), strict=True)]
-    actions = torch.cartesian_prod(*axes).reshape(-1, len(axes))
+def grid(low: npt.ArrayLike, high: npt.ArrayLike, num: int, power: float = 1.0) -> Proposal:
+    """``num`` values per entry between bounds ``[A]``, in all combinations; the middle comes first.
+
+    Evenly spaced, or closer to the middle where a ``power`` above 1 is taken of their distances
+    from it: with 2 and five values, 0, a quarter, and all of the way to either bound. What comes
+    first is what searches try first where nothing speaks for another action.
+    """
+    least, most = (torch.as_tensor(np.ravel(bound), dtype=torch.float32) for bound in (low, high))
+    even = torch.linspace(-1.0, 1.0, num) if num > 1 else torch.zeros(1)
+    values = even.sign() * even.abs() ** power
+    shares = torch.cartesian_prod(*[values] * len(least)).reshape(-1, len(least))
+    shares = shares[shares.square().sum(dim=1).argsort(stable=True)]
+    actions = (least + most) / 2 + (most - least) / 2 * shares
 
     def propose(state: Any, batch: int, rng: np.random.Generator) -> Tensor:
         """The same for each state."""
@@ -77,6 +86,21 @@ def random_rollouts(
         actions = torch.stack([propose(state, batch, rng)[:, 0] for _ in range(steps)], dim=1)
         futures = dynamics.rollout(state, actions, torch_generator(rng))
         return futures.returns(discount).mean(dim=1)
+
+    return value
+
+
+def lasting(dynamics: Dynamics[Any], action: npt.ArrayLike, discount: float) -> StateValue:
+    """The worth of a state where what one step under ``action[A]`` earns were earned for ever.
+
+    For rewards that say how good a state is; ``discount`` is per step of ``dynamics``, below 1.
+    """
+    still = torch.as_tensor(np.asarray(action), dtype=torch.float32)
+
+    def value(state: Any, batch: int, rng: np.random.Generator) -> Tensor:
+        """One step per state; nothing more is earned where it ends the episode."""
+        step = dynamics.step(state, still.expand(batch, -1), torch_generator(rng))
+        return step.reward * (1.0 + step.continues * discount / (1.0 - discount))
 
     return value
 

@@ -162,9 +162,13 @@ class Simulator:
 
         Row ``i`` is simulated in variant ``i % K``.
         """
-        future, physics = self._simulate(state, action[:, None], 1)
-        after = SimulatorState(physics, future.observations[:, 0, -1].numpy())
+        future, after = self.follow(state, action[:, None])
         return Transition(after, future.rewards[:, 0, 0], future.continues[:, 0, 0])
+
+    def follow(self, state: SimulatorState, actions: Tensor) -> tuple[Trajectories, SimulatorState]:
+        """Follow ``actions[B, H, A]`` from B states, as so many steps do; also where they end."""
+        future, physics = self._simulate(state, actions, 1)
+        return future, SimulatorState(physics, future.observations[:, 0, -1].numpy())
 
     def rollout(self, state: SimulatorState, actions: Tensor, rng: torch.Generator) -> Trajectories:
         """Follow ``actions[N, H, A]`` from N states, one particle per variant of the model."""

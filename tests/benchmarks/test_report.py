@@ -69,3 +69,21 @@ def test_a_case_has_a_line_and_what_was_not_measured_has_no_table(
         "| loop, 50 Hz | 0.2 ms (2.00) | 0.25 |",
         "| loop, 90 Hz |  | 0.5 |",
     ]
+
+
+def test_a_game_has_its_match_and_its_training(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    assert report.games_table() == ""
+    shares = {"win": 0.125, "draw": 0.875, "loss": 0.0}
+    case = "alphazero on nim"
+    rows = [
+        common.Row(case, "win or draw against perfect", 1.0, "1", "at least 100%", 1.0),
+        common.Row(case, "training", 90.0, "s", "the limit", 0.25),
+    ]
+    result = {"task": "nim", "opponent": "perfect", "games": 8, "results": shares}
+    full = {**result, "rows": [asdict(row) for row in rows]}
+    common.write_result(tmp_path / "games" / "nim.json", full)
+    assert report.games_table().splitlines()[-1] == (
+        "| nim | perfect | win 12.5%, draw 87.5%, loss 0.0% of 8 | win or draw at least 100% "
+        "| 1.5 min of 6 |"
+    )

@@ -34,7 +34,8 @@ def test_a_run_is_evaluated_against_whom_one_names(
     outcome = said()
     assert outcome["opponent"] == "perfect" and len(outcome["returns"]) == 4
     assert outcome["win"] == 0.0 and outcome["draw"] + outcome["loss"] == 1.0
-    assert main([*words, "random"]) == GOOD
+    assert main([*words, "random", "--tree", str(run / "tree.svg")]) == GOOD
+    assert ">31</text>" in (run / "tree.svg").read_text(), "visits of 30 simulations and the root"
     assert "against random: win " in capsys.readouterr().out
     assert main([*words, "nobody", "--json"]) == WRONG_WORDS
     assert said()["error"].startswith("unknown opponent 'nobody'")
@@ -46,14 +47,17 @@ def type_in(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
 
 def test_it_is_played_in_the_terminal(
     run: Path,
-    said: Callable[[], dict[str, Any]],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Typing every number in turn, a player runs through moves of which some are legal."""
     type_in(monkeypatch, *[str(move) for _ in range(9) for move in range(9)])
-    assert main(["play", str(run), "--games", "1", "--json"]) == GOOD
+    tree = tmp_path / "tree.svg"
+    words = ["play", str(run), "--games", "1", "--tree", str(tree), "--json"]
+    assert main(words) == GOOD
     out, err = capsys.readouterr()
+    assert tree.read_text().startswith("<svg"), "its last move has a picture"
     assert "Your move:" in err and any(word in err for word in ("You won.", "You lost.", "A draw"))
     assert '"returns": [' in out.splitlines()[-1]
 
@@ -78,3 +82,5 @@ def test_only_games_are_played(tmp_path: Path, said: Callable[[], dict[str, Any]
     assert main(["play", path, "--json"]) == FAILED
     assert said()["error"].startswith("opponent: expected a game to play against, got 'mpc_robot/")
     assert main(["eval", path, "--opponent", "random", "--json"]) == FAILED
+    assert main(["eval", path, "--tree", str(tmp_path / "t.svg"), "--json"]) == FAILED
+    assert "expected a controller that searches a tree" in said()["error"]

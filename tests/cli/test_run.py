@@ -204,3 +204,46 @@ def test_run_plans_as_the_run_unless_told_otherwise(
         assert (planning_steps(one), one.discount) == (5, 0.99)
         assert isinstance(one.terminal_value, ValueFunction)
         assert isinstance(one.dynamics, ProbabilisticEnsemble)
+
+
+def tree_words(task: str, rule: str) -> list[str]:
+    words = ["run", "--task", task, "--controller", "tree-search", "--rule", rule]
+    return [*words, "--config.search.simulations", "8", "--steps", "2"]
+
+
+@pytest.mark.parametrize("rule", ["uct", "puct", "gumbel"])
+@pytest.mark.parametrize("task", ["CartpoleSwingup-v0", "CartPole-v1"])
+def test_run_a_tree_search_by_every_rule_and_draw_its_tree(
+    rule: str, task: str, tmp_path: Path, said: Callable[[], dict[str, Any]]
+) -> None:
+    path = tmp_path / "tree.svg"
+    assert main([*tree_words(task, rule), "--tree", str(path), "--json"]) == GOOD
+    outcome = said()
+    assert (outcome["lengths"], outcome["simulations"], outcome["tree"]) == ([2], 8, str(path))
+    picture = path.read_text()
+    assert ">9</text>" in picture, "the root's visits: its own and eight"
+    known = ("-0.25", "0.25", "1") if task == "CartpoleSwingup-v0" else ("0", "1")
+    assert all(f">{action}</text>" in picture for action in known)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--controller", "cem", "--tree", "t.svg"], "that searches a tree, got MPC"),
+        (["--controller", "random", "--tree", "t.svg"], "searches a tree, got RandomController"),
+        (["--controller", "tree-search", "--rule", "ucb"], "unknown rule 'ucb'; nearest: uct"),
+        (["--controller", "tree-search", "--horizon", "1"], "Unrecognized options: --horizon"),
+        (["--controller", "tree-search", "--config.hold", "0"], "hold: expected at least 1, got 0"),
+    ],
+)
+def test_trees_that_can_not_be_searched_or_drawn(
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*RUN, *words]) in (FAILED, WRONG_WORDS)
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

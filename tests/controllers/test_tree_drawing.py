@@ -53,8 +53,8 @@ def test_nothing_overlaps_and_all_is_inside(trees: Trees[Any]) -> None:
 
 
 def test_labels_are_escaped_and_the_same_tree_gives_the_same_text(trees: Trees[Any]) -> None:
-    picture = tree_svg(trees, name=lambda action: f"<{action}&>")
-    assert picture == tree_svg(trees, name=lambda action: f"<{action}&>")
+    picture = tree_svg(trees, name=lambda node, action: f"<{action}&>")
+    assert picture == tree_svg(trees, name=lambda node, action: f"<{action}&>")
     assert any(text.text == "<4&>" for text in ET.fromstring(picture).iter(f"{SVG}text"))
 
 

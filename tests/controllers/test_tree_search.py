@@ -447,3 +447,21 @@ def test_the_controller_acts_plans_and_repeats_itself(reuse: bool) -> None:
     assert (controller.trees.arrays.nodes[0, 0].visits > 61) is np.bool_(reuse)
     with pytest.raises(ValueError, match="finite"):
         controller.act(np.array([np.nan]))
+
+
+def test_an_action_is_held_until_it_is_time_to_decide_again() -> None:
+    model = Table(ends=0.0)
+    search = TreeSearch(model, SearchConfig(PUCT_RULE, 20), replan_every=3)
+    search.reset(1)
+    first, tree = search.act(np.array([4])), search.trees
+    assert search.plan is not None
+    assert search.plan.actions[:3, 0].tolist() == [first[0]] * 3
+    assert all((search.act(np.array([state])) == first).all() for state in (5, 6))
+    assert search.trees is tree, "nothing was searched"
+    search.act(np.array([7]))
+    assert search.trees is not tree
+    search.act(np.array([8]))
+    search.reset(1)
+    assert (search.act(np.array([4])) == first).all(), "a reset forgets what is held"
+    with pytest.raises(ValueError, match="replan_every: expected at least 1, got 0"):
+        TreeSearch(model, replan_every=0)

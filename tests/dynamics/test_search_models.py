@@ -19,6 +19,7 @@ from mpc_robot.dynamics.sampled_actions import (
     Considered,
     SampledActions,
     grid,
+    lasting,
     random_rollouts,
     uniform,
 )
@@ -81,6 +82,36 @@ def test_a_grid_of_actions_is_the_same_everywhere() -> None:
     assert actions.shape == (2, 9, 2)
     assert actions[0].tolist() == actions[1].tolist()
     assert sorted(set(actions[0, :, 1].tolist())) == [0.0, 1.0, 2.0]
+
+
+def test_a_grid_may_be_closer_to_the_middle() -> None:
+    actions = grid([-1.0], [3.0], 5, power=2.0)(None, 1, seeded())
+    assert actions[0, :, 0].tolist() == [1.0, 0.5, 1.5, -1.0, 3.0], "the middle comes first"
+    assert grid([-1.0], [3.0], 1)(None, 1, seeded()).tolist() == [[[1.0]]]
+
+
+def test_what_lasts_for_ever_is_a_geometric_series() -> None:
+    simulator, sensed = Simulator(BALANCE, threads=1), sensed_balance()
+    start = simulator.start(sensed, 2)
+    step = simulator.step(start, torch.zeros(2, 1), torch.Generator())
+    value = lasting(simulator, [0.0], 0.9)(start, 2, seeded())
+    forever = step.reward * sum(0.9**k for k in range(1000))
+    torch.testing.assert_close(value, forever)
+
+
+def test_nothing_lasts_beyond_the_end() -> None:
+    """A pendulum pushed hard enough, for long enough, falls: one reward is all there is."""
+    pendulum = get_task("InvertedPendulum-v5")
+    with closing(make_env(pendulum)) as env:
+        env.reset(seed=0)
+        sensed = physics_state(env)
+    sensed[2] = 0.199  # of 0.2 rad that it may lean
+    simulator = Simulator(pendulum, threads=1)
+    start = simulator.start(sensed, 1)
+    step = simulator.step(start, torch.full((1, 1), -3.0), torch.Generator())
+    assert step.continues.item() == 0.0
+    value = lasting(simulator, [-3.0], 0.9)(start, 1, seeded())
+    torch.testing.assert_close(value, step.reward)
 
 
 def test_random_rollouts_earn_what_their_steps_earn() -> None:
