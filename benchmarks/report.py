@@ -129,12 +129,9 @@ def _plot_task(axes: Axes, task: str, study: Study, results: Sequence[Result]) -
 
 def planning_table() -> str:
     """Whatever was measured beside another thing, and how long the demo's plans take."""
-    lines = ["| case | metric | value | beside | ratio |", "|---|---|---|---|---|"]
-    for result in load("planning"):
-        for row in result["rows"]:
-            if row["ratio"] is not None or "demo" in row["case"]:
-                lines.append(_planning_row(row))
-    return "\n".join(lines)
+    rows = [row for result in load("planning") for row in result["rows"]]
+    shown = [row for row in rows if row["ratio"] is not None or "demo" in row["case"]]
+    return _beside(shown, "beside")
 
 
 def _planning_row(row: Result) -> str:
@@ -252,9 +249,12 @@ ECHO = ("answered", "round_trip_p50", "round_trip_p99")
 
 def rows_table(benchmark: str, name: str, of: str) -> str:
     """All rows of a measurement; ``of`` heads the column of what was measured beside."""
-    rows = [_planning_row(row) for row in _rows(benchmark, name)]
+    return _beside(_rows(benchmark, name), of)
+
+
+def _beside(rows: Sequence[Result], of: str) -> str:
     head = [f"| case | metric | value | {of} | ratio |", "|---|---|---|---|---|"]
-    return "\n".join([*head, *rows]) if rows else ""
+    return "\n".join([*head, *map(_planning_row, rows)]) if rows else ""
 
 
 def cases_table(name: str, metrics: Sequence[str], but: tuple[str, ...] = ()) -> str:
@@ -300,9 +300,7 @@ def learning_plot() -> Figure:
 
 def every_table(benchmark: str, of: str) -> str:
     """All rows of all results of a benchmark; ``of`` heads the column of what is beside."""
-    rows = [_planning_row(row) for result in load(benchmark) for row in result["rows"]]
-    head = [f"| case | metric | value | {of} | ratio |", "|---|---|---|---|---|"]
-    return "\n".join([*head, *rows]) if rows else ""
+    return _beside([row for result in load(benchmark) for row in result["rows"]], of)
 
 
 # Games --------------------------------------------------------------------------------------------
@@ -318,14 +316,9 @@ def games_table() -> str:
 def _game_row(result: Result) -> str:
     match, training = result["rows"][:2]
     shares = ", ".join(f"{name} {result['results'][name]:.1%}" for name in ("win", "draw", "loss"))
-    good, limit = match["metric"].partition(" against ")[0], training["value"] / training["ratio"]
-    cells = [
-        result["task"],
-        result["opponent"],
-        f"{shares} of {result['games']}",
-        f"{good} {match['of']}",
-        f"{training['value'] / 60:.3g} min of {limit / 60:.3g}",
-    ]
+    asked = f"{match['metric'].partition(' against ')[0]} {match['of']}"
+    time = f"{training['value'] / 60:.3g} min of {training['value'] / training['ratio'] / 60:.3g}"
+    cells = [result["task"], result["opponent"], f"{shares} of {result['games']}", asked, time]
     return f"| {' | '.join(cells)} |"
 
 

@@ -5,8 +5,8 @@
 
 Whole episodes of swinging a pole up, planned in the simulator itself. ``cem`` and ``icem`` have as
 many physics steps per control step as the tree search, are asked as seldom, and hold their actions
-as long; the others have twenty times as many, and a plan for every control step. Physics steps are
-those that the simulator counted. What is done is skipped, so that it can be interrupted.
+as long; the task's preset has about twenty times as many. Physics steps are those that the
+simulator counted. What is done is skipped, so that it can be interrupted.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from benchmarks.common import RESULTS, Row, about, write_result
 
 from mpc_robot.controllers import CEMConfig, Controller, ICEMConfig
 from mpc_robot.controllers.simulator_planner import PlannerConfig, simulator_planner
+from mpc_robot.controllers.simulator_presets import simulator_preset
 from mpc_robot.controllers.tree_planner import SampledTreeConfig, tree_planner
 from mpc_robot.dynamics.simulator import Simulator
 from mpc_robot.envs import get_task
@@ -39,7 +40,7 @@ CASES: dict[str, SampledTreeConfig | PlannerConfig] = {
     TREE: _TREE,
     "cem": _SELDOM(CEMConfig(14, num_elites=4, iterations=2)),
     "icem": _SELDOM(ICEMConfig(15, num_elites=4, iterations=2)),
-    "cem, 20 times the physics": PlannerConfig(CEMConfig(24, 6, 3), horizon=1.28),
+    "icem, the preset": simulator_preset(TASK),
 }
 
 
