@@ -2,7 +2,7 @@
 
 Two horizons, for two purposes. Long rollouts of the policy in the model, 20 steps from replayed
 states, only tell where the policy goes: their states are the distribution that it learns on. Short
-rollouts, 5 steps from there, are differentiated: the policy climbs the gradient of their return,
+rollouts, 8 steps from there, are differentiated: the policy climbs the gradient of their return,
 closed by critics (SAC-SVG, arXiv:2008.12775), and the critics learn from their expanded values
 (MVE, arXiv:1803.00101). One update per env step, and one setting for all tasks.
 """
@@ -43,8 +43,9 @@ class DHMBPOConfig:
             ones [by one noise for all], for they are where a robot touches the ground.
         learn_reward: learn the reward even where the task gives it [yes].
         discount: of rewards per control step [0.995].
-        batch_size: states per update [256].
-        training_horizon: steps of the rollouts that are differentiated [5].
+        batch_size: states per update [256]; with the longer horizon about as many imagined steps.
+        training_horizon: steps of the rollouts that are differentiated [5]: the more of a return is
+            imagined, the less of it hangs on critics, which know little yet.
         critic_batch_size: imagined steps, of those rollouts, that the critics learn from [all].
         pessimism: standard deviations among the critics that the policy takes off what they hold of
             where a rollout ends [0].
@@ -86,9 +87,9 @@ class DHMBPOConfig:
     )
     learn_reward: bool = True
     discount: float = 0.995
-    batch_size: int = 256
+    batch_size: int = 160
     critic_batch_size: int = 512
-    training_horizon: int = 5
+    training_horizon: int = 8
     pessimism: float = 1.0
     distribution_horizon: int = 20
     rollouts: int = 256
