@@ -5,7 +5,7 @@
 
 Whole episodes of swinging a pole up, planned in the simulator itself. ``cem`` and ``icem`` have as
 many physics steps per control step as the tree search, are asked as seldom, and hold their actions
-as long; the task's preset has about twenty times as many. Physics steps are those that the
+as long; the task's preset has over twenty times as many. Physics steps are those that the
 simulator counted. What is done is skipped, so that it can be interrupted.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -74,28 +74,22 @@ def played(case: str, seed: int, max_steps: int | None = None) -> dict[str, Any]
     }
 
 
+METRICS: dict[str, tuple[str, Callable[[list[float]], float]]] = {
+    "return_mean": ("return_mean", statistics.fmean),
+    "return_of_worst_seed": ("return_mean", min),
+    "physics_steps_per_control_step": ("physics_steps_per_step", statistics.fmean),
+}
+"""Metric -> (what of each seed's result, how it is summed up)."""
+
+
 def rows(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Row]:
-    """Of every case, with a result per seed: returns and cost, tree search beside the others."""
+    """Of every case, with a result per seed: returns and physics, as multiples of tree search's."""
     found = []
-    mean, worst, physics = (
-        {case: of([result[key] for result in by_seed]) for case, by_seed in results.items()}
-        for key, of in (
-            ("return_mean", statistics.fmean),
-            ("return_mean", min),
-            ("physics_steps_per_step", statistics.fmean),
-        )
-    )
-    for case in results:
-        other = None if case == TREE else TREE
-        for metric, values in (
-            ("return_mean", mean),
-            ("return_of_worst_seed", worst),
-            ("physics_steps_per_control_step", physics),
-        ):
-            ratio = values[case] / values[other] if other else None
-            found.append(Row(case, metric, values[case], "1", other, ratio))
-        slow = statistics.median(result["time_per_step"] for result in results[case])
-        found.append(Row(case, "time_per_control_step", slow, "s"))
+    for metric, (key, summed) in METRICS.items():
+        values = {case: summed([one[key] for one in of]) for case, of in results.items()}
+        for case, value in values.items():
+            beside = (None, None) if case == TREE else (TREE, value / values[TREE])
+            found.append(Row(case, metric, value, "1", *beside))
     return found
 
 
