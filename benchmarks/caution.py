@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import tyro
 from benchmarks.common import RESULTS, Row, about
-from benchmarks.planning import publish
+from benchmarks.planning import measure_and_publish
 
 from mpc_robot.agents.pets import PETS
 from mpc_robot.agents.pets_presets import pets_preset
@@ -96,9 +94,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure, write, tell."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
-    torch.set_num_threads(1)
-    publish(measure(options), options.out, options.json)
+    measure_and_publish(Options, measure, __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-import tyro
 from benchmarks.common import RESULTS, Row, about
-from benchmarks.planning import GEMM, peak, products, publish, take_turns, typical
+from benchmarks.planning import GEMM, measure_and_publish, peak, products, take_turns, typical
 from benchmarks.training import operations
 from torch import Tensor, nn
 
@@ -183,9 +182,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure, write, tell."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
-    torch.set_num_threads(1)
-    publish(measure(options), options.out, options.json)
+    measure_and_publish(Options, measure, __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -21,11 +21,10 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 import numpy.typing as npt
-import torch
 import tyro
 from benchmarks.common import RESULTS, Row, about
 from benchmarks.peers.process import PeerProcess
-from benchmarks.planning import Recorder, latency, publish
+from benchmarks.planning import Recorder, latency, measure_and_publish
 from mujoco.batch import Batch
 
 from mpc_robot.controllers import (
@@ -339,9 +338,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure, write, tell."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
-    torch.set_num_threads(1)
-    publish(measure(options), options.out, options.json)
+    measure_and_publish(Options, measure, __doc__, argv)
 
 
 if __name__ == "__main__":

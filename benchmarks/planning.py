@@ -19,7 +19,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -338,6 +338,23 @@ def tell(result: Mapping[str, Any], console: Console) -> None:
         console.print(note, soft_wrap=True)
 
 
+class Asked(Protocol):
+    """Options of a benchmark that has one result."""
+
+    @property
+    def json(self) -> bool:
+        """Whether programs are to be told, too."""
+        ...
+
+    @property
+    def out(self) -> Path:
+        """The result's path."""
+        ...
+
+
+Given = TypeVar("Given", bound=Asked)
+
+
 def publish(result: Mapping[str, Any], out: Path, as_json: bool) -> None:
     """Write a result, and tell people of it, or programs by one line of JSON."""
     write_result(out, result)
@@ -346,11 +363,28 @@ def publish(result: Mapping[str, Any], out: Path, as_json: bool) -> None:
         print(json.dumps(result))
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Measure, write, tell."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
+def measure_and_publish(
+    kind: type[Given],
+    measure: Callable[[Given], Mapping[str, Any]],
+    description: str | None,
+    argv: list[str] | None,
+) -> None:
+    """Understand a benchmark's words, its options of a ``kind``, measure on one thread, and tell.
+
+    Args:
+        kind: of the options, which say where the result goes (``out``) and whom to tell (``json``).
+        measure: gives the result.
+        description: what ``--help`` says.
+        argv: the words; None for those of the command line.
+    """
+    options = tyro.cli(kind, description=description, args=argv)
     torch.set_num_threads(1)
     publish(measure(options), options.out, options.json)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, write, tell."""
+    measure_and_publish(Options, measure, __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import tyro
 from benchmarks.common import RESULTS, Row, about
 from benchmarks.peers.process import PeerError, PeerProcess
-from benchmarks.planning import publish, take_turns, timed, typical
+from benchmarks.planning import measure_and_publish, take_turns, timed, typical
 
 from mpc_robot.controllers.tree_rules import GumbelConfig, PUCTConfig, RuleConfig, UCTConfig
 from mpc_robot.controllers.tree_search import SearchConfig, search
@@ -223,9 +221,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure, write, tell."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
-    torch.set_num_threads(1)
-    publish(measure(options), options.out, options.json)
+    measure_and_publish(Options, measure, __doc__, argv)
 
 
 if __name__ == "__main__":

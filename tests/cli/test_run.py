@@ -27,6 +27,25 @@ LEARN = ["train", "--agent", "pets", "--task", "InvertedPendulum-v5", "--steps",
 LEARN += ["--config.warmup-steps", "100000", "--eval-episodes", "1"]
 
 
+Refused = Callable[[list[str], str], int]
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Refused:
+    """Run in an empty folder what complains so and leaves nothing there; its exit code."""
+
+    def run(words: list[str], message: str) -> int:
+        monkeypatch.chdir(tmp_path)
+        code = main([*RUN, *words])
+        assert message in capsys.readouterr().err
+        assert not list(tmp_path.iterdir())
+        return code
+
+    return run
+
+
 @pytest.fixture
 def rendering() -> None:
     try:
@@ -79,17 +98,8 @@ def test_plans_made_in_a_learned_model_are_filmed(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.usefixtures("rendering")
-def test_plans_that_can_not_be_filmed(
-    words: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main([*RUN, *words]) == WRONG_WORDS
-    assert message in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+def test_plans_that_can_not_be_filmed(words: list[str], message: str, refused: Refused) -> None:
+    assert refused(words, message) == WRONG_WORDS
 
 
 @pytest.mark.parametrize(
@@ -237,13 +247,6 @@ def test_run_a_tree_search_by_every_rule_and_draw_its_tree(
     ],
 )
 def test_trees_that_can_not_be_searched_or_drawn(
-    words: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], message: str, refused: Refused
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main([*RUN, *words]) in (FAILED, WRONG_WORDS)
-    assert message in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    assert refused(words, message) in (FAILED, WRONG_WORDS)
