@@ -16,6 +16,7 @@ from benchmarks.common import RESULTS, about, write_result
 from rich.console import Console
 
 from mpc_robot.agents import agent_kind
+from mpc_robot.envs.pixels import split_view
 from mpc_robot.training.config import from_json
 from mpc_robot.training.metrics import TIME, read_metrics
 from mpc_robot.training.run_folder import RunFolder
@@ -132,6 +133,9 @@ def learning_result(folder: RunFolder) -> Result:
 
 
 def oracle_return(task: str) -> float | None:
-    """What a planner with the true dynamics reached on a task, None if it was not measured."""
-    path = RESULTS / "oracle" / f"{task}.json"
+    """What a planner with the true dynamics reached on a task, None if it was not measured.
+
+    However the task is seen, the planner saw all of it.
+    """
+    path = RESULTS / "oracle" / f"{split_view(task)[0]}.json"
     return float(json.loads(path.read_text())["oracle_return"]) if path.exists() else None

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from benchmarks.baseline_settings import BASELINES
 from benchmarks.common import ROOT
 from benchmarks.learning import Result
-from benchmarks.sample_efficiency import DEFAULT, STUDIES, Goal
+from benchmarks.sample_efficiency import DEFAULT
+from benchmarks.studies import POLICIES, Goal
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -126,7 +127,7 @@ def published(task: str) -> dict[str, tuple[list[int], list[float]]]:
 def by_task(results: Sequence[Result]) -> dict[str, dict[str, list[Result]]]:
     """Results by task and learner, of the tasks that something is asked of."""
     tasks: dict[str, dict[str, list[Result]]] = {}
-    for task in STUDIES:
+    for task in POLICIES:
         for agent in learners(results):
             found = [r for r in results if (r["task"], r["agent"]) == (task, agent)]
             if found:
@@ -136,7 +137,7 @@ def by_task(results: Sequence[Result]) -> dict[str, dict[str, list[Result]]]:
 
 def learners(results: Sequence[Result]) -> list[str]:
     """Who has results on these tasks: the default learner, our others, then the baselines."""
-    names = {r["agent"] for r in results if r["task"] in STUDIES}
+    names = {r["agent"] for r in results if r["task"] in POLICIES}
     return sorted(names, key=lambda name: (name in BASELINES, name != DEFAULT, name))
 
 
@@ -182,7 +183,7 @@ def steps_table(results: Sequence[Result]) -> str:
     agents, rows = learners(results), []
     ratios: list[tuple[Ratio | None, Ratio | None]] = []
     for task, runs in by_task(results).items():
-        for goal in STUDIES[task].goals:
+        for goal in POLICIES[task].goals:
             taken, literature = measured_steps(runs, goal), published_steps(task, goal)
             ours = taken.get(DEFAULT)
             ratios.append((ratio(taken.get(PPO), ours), ratio(literature["PPO"], ours)))
@@ -285,7 +286,7 @@ def plot(results: Sequence[Result]) -> Figure:
         _plot_published(axes, task)
         for agent, runs in agents.items():
             _plot_curve(axes, agent, curve(runs), colours[agent])
-        for goal in STUDIES[task].goals:
+        for goal in POLICIES[task].goals:
             axes.axhline(goal.level, color="black", linewidth=0.8, linestyle=":")
         axes.set(title=task, xlabel="environment steps", ylabel="return", xscale="log")
         axes.set_xlim(*_STEPS_SHOWN)

@@ -15,12 +15,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import tyro
-from benchmarks import dyna_q, learning_curves
+from benchmarks import dyna_q, goals, learning_curves
 from benchmarks.common import RESULTS, ROOT
-from benchmarks.pets import STUDIES, Study
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -29,99 +26,13 @@ DIGEST = "Results-SHA256"
 DOCS = ("control_loop", "imagination", "learning", "planning", "ros2", "search")
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{page}.md" for page in DOCS))
 PLOTS = ROOT / "docs" / "results"
+PETS, MUZERO = ("pets",), ("muzero",)
+DREAMERS = ("dreamer", "dreamer-v2", "dreamer-v1", "world-models")
 
 
 def load(benchmark: str) -> list[Result]:
     """All results of one benchmark, by file name."""
     return [json.loads(path.read_text()) for path in sorted((RESULTS / benchmark).glob("*.json"))]
-
-
-# PETS ---------------------------------------------------------------------------------------------
-
-
-def pets_results(task: str) -> list[Result]:
-    """What PETS did on a task, by seed."""
-    runs = load("sample_efficiency")
-    return [run for run in runs if run["task"] == task and run["agent"] == "pets"]
-
-
-def goal(study: Study, result: Result) -> float:
-    """The return that counts as learned."""
-    return study.target if study.share is None else study.share * result["oracle_return"]
-
-
-def steps_to(result: Result, wanted: float) -> int | None:
-    """First evaluated env step whose mean return reaches ``wanted``, None if it never does."""
-    pairs = zip(result["env_steps"], result["return_mean"], strict=True)
-    return next((step for step, mean in pairs if mean >= wanted), None)
-
-
-def pets_table() -> str:
-    """Env steps that PETS needs on each task: median and worst seed, beside what was asked."""
-    rows = [
-        "| task | learned at a return of | env steps, median seed | worst seed | asked "
-        "| return at the end, median | true dynamics |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for task, study in STUDIES.items():
-        results = pets_results(task)
-        if results:
-            rows.append(_pets_row(task, study, results))
-    return "\n".join(rows)
-
-
-def _pets_row(task: str, study: Study, results: Sequence[Result]) -> str:
-    wanted, oracle = goal(study, results[0]), results[0]["oracle_return"]
-    reached = [steps_to(result, wanted) for result in results]
-    ordered = sorted(reached, key=lambda step: float("inf") if step is None else step)
-    share = "" if study.share is None else f" ({study.share:.0%} of true dynamics)"
-    last = statistics.median(result["return_mean"][-1] for result in results)
-    cells = [
-        task,
-        f"{wanted:,.5g}{share}",
-        f"**{_steps(ordered[(len(ordered) - 1) // 2])}** of {len(results)}",
-        _steps(ordered[-1]),
-        f"{study.limit:,}",
-        f"{last:,.5g}",
-        f"{oracle:,.5g}" if oracle is not None else "-",
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _steps(step: int | None) -> str:
-    return "not reached" if step is None else f"{step:,}"
-
-
-def pets_plot() -> Figure:
-    """Learning curves of every seed, the goal and the return with the true dynamics."""
-    figure = Figure(figsize=(13, 6.4), layout="constrained")
-    axes = figure.subplots(2, 3).flat
-    for panel, (task, study) in zip(axes, STUDIES.items(), strict=False):
-        _plot_task(panel, task, study, pets_results(task))
-    legend = axes[len(STUDIES)]
-    legend.axis("off")
-    handles, labels = axes[0].get_legend_handles_labels()
-    legend.legend(handles, labels, loc="center", frameon=False)
-    return figure
-
-
-def _plot_task(axes: Axes, task: str, study: Study, results: Sequence[Result]) -> None:
-    for i, result in enumerate(results):
-        label = "one seed" if i == 0 else None
-        axes.plot(
-            result["env_steps"], result["return_mean"], color="tab:blue", alpha=0.4, label=label
-        )
-    if results:
-        shortest = min(len(result["env_steps"]) for result in results)
-        median = np.median([result["return_mean"][:shortest] for result in results], axis=0)
-        steps = np.median([result["env_steps"][:shortest] for result in results], axis=0)
-        axes.plot(steps, median, "o-", color="tab:blue", markersize=3, label="median seed")
-        axes.axhline(goal(study, results[0]), color="tab:orange", linestyle=":", label="goal")
-        if results[0]["oracle_return"] is not None:
-            oracle = results[0]["oracle_return"]
-            axes.axhline(oracle, color="black", linestyle="--", label="planner with true dynamics")
-    axes.set(title=task, xlabel="environment steps", ylabel="return")
-    axes.grid(alpha=0.3)
 
 
 # Planning -----------------------------------------------------------------------------------------
@@ -293,9 +204,9 @@ def learning(table: Callable[[Sequence[Result]], str]) -> str:
     return table(load("sample_efficiency"))
 
 
-def learning_plot() -> Figure:
-    """Learning curves of all runs."""
-    return learning_curves.plot(load("sample_efficiency"))
+def learning_plot(draw: Callable[[Sequence[Result]], Figure]) -> Figure:
+    """A plot of all learning runs."""
+    return draw(load("sample_efficiency"))
 
 
 def every_table(benchmark: str, of: str) -> str:
@@ -325,7 +236,9 @@ def _game_row(result: Result) -> str:
 # All of it ----------------------------------------------------------------------------------------
 
 TABLES: dict[str, Callable[[], str]] = {
-    "pets": pets_table,
+    "pets": partial(learning, partial(goals.table_of, PETS)),
+    "muzero": partial(learning, partial(goals.table_of, MUZERO)),
+    "dreamer": partial(learning, partial(goals.table_of, DREAMERS)),
     "planning": planning_table,
     "simulator": simulator_table,
     "optimizers": optimizers_table,
@@ -349,8 +262,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "imagination": partial(rows_table, "imagination", "imagination", "beside"),
 }
 FIGURES: dict[str, tuple[str, Callable[[], Figure]]] = {
-    "pets.png": ("sample_efficiency", pets_plot),
-    "sample_efficiency.png": ("sample_efficiency", learning_plot),
+    "pets.png": ("sample_efficiency", partial(learning_plot, partial(goals.plot, PETS))),
+    "sample_efficiency.png": ("sample_efficiency", partial(learning_plot, learning_curves.plot)),
     "dyna_q.png": ("dyna_q", dyna_q.plot),
 }
 

@@ -1,6 +1,7 @@
 """How many real steps does each learner need? Tasks x agents x seeds, beside Stable-Baselines3.
 
     python -m benchmarks.sample_efficiency run --agents dhmbpo sb3-ppo --seeds 0 1 2 --processes 2
+    python -m benchmarks.sample_efficiency run --agents muzero  whatever is asked of MuZero
     python -m benchmarks.sample_efficiency run --ray ADDRESS    on a Ray cluster instead
     python -m benchmarks.sample_efficiency status               how far the runs have come
 
@@ -11,12 +12,11 @@ the policy as it is plays ten episodes without noise in an environment of its ow
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import tyro
-from benchmarks.baseline_settings import BASELINES, baseline_settings
 from benchmarks.common import RESULTS, ROOT
 from benchmarks.learning import (
     Run,
@@ -26,88 +26,60 @@ from benchmarks.learning import (
     learn_missing,
     oracle_return,
 )
+from benchmarks.studies import studies_of, study
 from benchmarks.workers import in_processes, on_ray
 
-from mpc_robot.agents import AGENTS
-from mpc_robot.errors import UnknownNameError
 from mpc_robot.training.config import from_json
 from mpc_robot.training.run_folder import RunFolder
 from mpc_robot.training.trainer import TrainConfig
 
-EPISODES = 10
-"""Of each evaluation."""
 DEFAULT = "dhmbpo"
-"""The learner that the figures are asked of."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A return to reach.
-
-    Attributes:
-        level: the return.
-        limit: env steps within which our default learner shall reach it.
-    """
-
-    level: float
-    limit: int
-
-
-@dataclass(frozen=True)
-class Study:
-    """What is asked of one task.
-
-    Attributes:
-        goals: returns to reach.
-        steps: env steps of a run of one of our agents.
-        eval_every: env steps between its evaluations.
-    """
-
-    goals: tuple[Goal, ...]
-    steps: int
-    eval_every: int
-
-
-STUDIES = {
-    "InvertedPendulum-v5": Study((Goal(950.0, 2_000),), 2_000, 250),
-    "InvertedDoublePendulum-v5": Study((Goal(9_000.0, 8_000),), 8_000, 500),
-    "Reacher-v5": Study((Goal(-5.0, 5_000),), 5_000, 500),
-    "Hopper-v5": Study((Goal(2_000.0, 20_000), Goal(3_000.0, 30_000)), 30_000, 1_000),
-    "HalfCheetah-v5": Study((Goal(4_000.0, 10_000), Goal(8_000.0, 50_000)), 50_000, 1_000),
-    "Walker2d-v5": Study((Goal(3_000.0, 40_000),), 40_000, 1_000),
-}
-LEARNERS = (*AGENTS, *BASELINES)
+"""The learner that is compared with PPO."""
 
 
 def case(agent: str, task: str, seed: int) -> TrainConfig:
     """What one learner shall learn.
 
     Raises:
-        UnknownNameError: if there is no such agent, or nothing is asked of it on such a task.
+        UnknownNameError: if there is no such learner, or nothing is asked of it on such a task.
         ValueError: if the seed is negative.
     """
-    if agent not in LEARNERS:
-        raise UnknownNameError("agent", agent, LEARNERS)
-    if agent in AGENTS and task not in STUDIES:
-        raise UnknownNameError("task", task, STUDIES)
-    budget = baseline_settings(agent, task) if agent in BASELINES else STUDIES[task]
+    asked = study(agent, task)
     return TrainConfig(
         agent=agent,
         task=task,
         seed=seed,
-        steps=budget.steps,
-        eval_every=budget.eval_every,
-        eval_episodes=EPISODES,
-        checkpoint_every=budget.eval_every,
+        steps=asked.steps,
+        eval_every=asked.eval_every,
+        eval_episodes=asked.eval_episodes,
+        checkpoint_every=asked.eval_every,
         oracle_return=oracle_return(task),
     )
 
 
+def cases(
+    agents: Sequence[str], tasks: Sequence[str] | None, seeds: Sequence[int] | None
+) -> list[TrainConfig]:
+    """The first seed of everything, then the second; None stands for whatever the studies say.
+
+    Raises:
+        UnknownNameError: if there is no such learner, or nothing is asked of it on such a task.
+        ValueError: if a seed is negative.
+    """
+    every = [
+        case(agent, task, seed)
+        for agent in agents
+        for task in tasks or studies_of(agent)
+        for seed in seeds or range(study(agent, task).seeds)
+    ]
+    return sorted(every, key=lambda config: config.seed)
+
+
 def run(
     *,
-    tasks: tuple[str, ...] = tuple(STUDIES),
     agents: tuple[str, ...] = (DEFAULT, "sb3-ppo"),
-    seeds: tuple[int, ...] = (0, 1, 2),
+    tasks: tuple[str, ...] | None = None,
+    seeds: tuple[int, ...] | None = None,
     steps: int | None = None,
     processes: int = 1,
     ray: str | None = None,
@@ -117,26 +89,26 @@ def run(
     """Learn what has no result yet: the first seed of everything, then the second.
 
     Args:
-        tasks: what to learn.
-        agents: who learns it, our own or baselines.
-        seeds: from each of which everything is learned.
+        agents: who learns, our own or baselines.
+        tasks: what to learn; if not given, all that is asked of each learner.
+        seeds: to learn from; if not given, as many as the studies say, from 0 on.
         steps: env steps of every run, in place of those of the study or of the zoo.
         processes: runs at a time on this machine.
         ray: HOST:PORT of a Ray cluster to run on instead.
         runs: folder of the runs.
         results: folder of the results.
     """
-    cases = [case(agent, task, seed) for seed in seeds for task in tasks for agent in agents]
+    wanted = cases(agents, tasks, seeds)
     if steps is not None:
-        cases = [replace(config, steps=steps) for config in cases]
+        wanted = [replace(config, steps=steps) for config in wanted]
 
-    def spread(wanted: Sequence[Run]) -> Iterable[tuple[Run, Any]]:
+    def spread(missing: Sequence[Run]) -> Iterable[tuple[Run, Any]]:
         """Learn them here, or on the cluster."""
         if ray is None:
-            return in_processes(learn_alone, wanted, processes)
-        return on_ray(learn_alone, wanted, ray)
+            return in_processes(learn_alone, missing, processes)
+        return on_ray(learn_alone, missing, ray)
 
-    learn_missing(cases, runs, results, spread)
+    learn_missing(wanted, runs, results, spread)
 
 
 def status(runs: Path = ROOT / "runs" / "sample_efficiency") -> None:

@@ -10,11 +10,9 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
-import cma
 import numpy as np
 import numpy.typing as npt
 import torch
-from cma.sigma_adaptation import CMAAdaptSigmaCSA
 from torch import Tensor
 
 from mpc_robot.controllers.base import finite_or_worst
@@ -43,6 +41,7 @@ class CMAES:
 
     def __init__(self, mean: Floats, sigma: float, population: int, rng: torch.Generator) -> None:
         """Start at ``mean [n]`` with a standard deviation of ``sigma`` in every direction."""
+        import cma  # noqa: PLC0415 - it loads pyplot, which would slow every start
 
         def normal(*shape: int) -> Floats:
             """Standard normal numbers."""
@@ -55,7 +54,8 @@ class CMAES:
                 "popsize": population,
                 "randn": normal,
                 "seed": np.nan,  # leaves NumPy's global generator alone
-                "AdaptSigma": CMAAdaptSigmaCSA,  # the other kind draws from the global generator
+                # The other kind draws from the global generator.
+                "AdaptSigma": cma.sigma_adaptation.CMAAdaptSigmaCSA,
                 "CMA_mirrors": 0,  # of few candidates, some would depend on the last generation's
                 "verbose": -9,
             },

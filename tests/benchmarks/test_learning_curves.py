@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks import learning_curves as lc
-from benchmarks.sample_efficiency import STUDIES, Goal
+from benchmarks.studies import POLICIES, Goal
 from scipy import stats
 
 RNG = np.random.default_rng(5)
@@ -119,7 +119,7 @@ def test_published_curves_reach_levels_when_they_are_said_to(
 
 
 def test_every_task_has_published_curves_in_the_order_of_their_steps() -> None:
-    for task in STUDIES:
+    for task in POLICIES:
         curves = lc.published(task)
         assert {"PPO", "SAC"} <= set(curves)
         for steps, returns in curves.values():

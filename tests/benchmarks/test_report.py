@@ -6,12 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pytest
-from benchmarks import common, pets, report
-
-
-def run(steps: list[int], returns: list[float], oracle: float | None = None) -> dict[str, Any]:
-    return {"env_steps": steps, "return_mean": returns, "oracle_return": oracle}
+from benchmarks import common, report
 
 
 def test_readme_and_plots_are_those_of_the_results() -> None:
@@ -30,22 +25,6 @@ def test_a_table_that_was_edited_is_noticed(tmp_path: Path, monkeypatch: Any) ->
 def test_a_plot_of_other_results_is_noticed(monkeypatch: Any) -> None:
     monkeypatch.setattr(report, "digest", lambda benchmark: f"other {benchmark}")
     assert report.outdated() == list(report.FIGURES)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "step"), [(10.0, 500), (10.5, 1500), (30.0, 1500), (31.0, None)]
-)
-def test_the_first_step_that_reaches_a_return(wanted: float, step: int | None) -> None:
-    result = run([500, 1000, 1500, 2000], [10.0, 5.0, 30.0, 20.0])
-    assert report.steps_to(result, wanted) == step
-
-
-def test_median_and_worst_seed_count_those_that_never_arrive() -> None:
-    study = pets.Study(0.9, None, 100, 300, 100, 1)
-    results = [run([100, 200], [m, 95.0], 100.0) for m in (95.0, 0.0)]
-    results.append(run([100, 200], [0.0, 89.0], 100.0))
-    row = report._pets_row("Some-v0", study, results)
-    assert "| 90 (90% of true dynamics) | **200** of 3 | not reached | 100 |" in row
 
 
 def test_a_case_has_a_line_and_what_was_not_measured_has_no_table(

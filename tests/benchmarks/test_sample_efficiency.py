@@ -11,9 +11,10 @@ import pytest
 from benchmarks import sample_efficiency as study
 from benchmarks.baseline_settings import BASELINES
 from benchmarks.learning import learn_alone
+from benchmarks.studies import MUZERO, POLICIES, STUDIES
 
 from mpc_robot.agents import AGENTS
-from mpc_robot.envs import TASKS
+from mpc_robot.envs import get_task, make_env
 from mpc_robot.errors import UnknownNameError
 from mpc_robot.training.run_folder import RunFolder
 from mpc_robot.training.runs import start_run
@@ -43,13 +44,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Run, object]]:
 def test_the_first_seed_of_everything_comes_before_the_second(
     asked: list[tuple[Run, object]], tmp_path: Path
 ) -> None:
-    tasks, agents = (TASK, "Hopper-v5"), ("pets", "sb3-ppo")
+    tasks, agents = (TASK, "Hopper-v5"), ("dhmbpo", "sb3-ppo")
     study.run(
         tasks=tasks, agents=agents, seeds=(0, 1), processes=2, runs=tmp_path, results=tmp_path
     )
     names = [path.name for (_, path), _ in asked]
     assert names == [
-        f"{agent}-{task}-seed-{seed}" for seed in (0, 1) for task in tasks for agent in agents
+        f"{agent}-{task}-seed-{seed}" for seed in (0, 1) for agent in agents for task in tasks
     ]
     assert {where for _, where in asked} == {2}
     assert sorted(path.stem for path in tmp_path.glob("*.json")) == sorted(names)
@@ -83,14 +84,28 @@ def test_what_fails_is_told_and_leaves_no_result(
 def test_runs_can_be_cut_short(asked: list[tuple[Run, object]], tmp_path: Path) -> None:
     study.run(agents=("sb3-ppo",), seeds=(0,), steps=70_000, runs=tmp_path, results=tmp_path)
     assert {config.steps for (config, _), _ in asked} == {70_000}
-    assert len(asked) == len(study.STUDIES)
+    assert [config.task for (config, _), _ in asked] == list(BASELINES["sb3-ppo"])
+
+
+def test_without_tasks_and_seeds_the_studies_say_what_is_learned(
+    asked: list[tuple[Run, object]], tmp_path: Path
+) -> None:
+    study.run(agents=("dhmbpo", "muzero"), runs=tmp_path, results=tmp_path)
+    learned = [(config.agent, config.task, config.seed) for (config, _), _ in asked]
+    assert sorted(learned) == sorted(
+        (agent, task, seed)
+        for agent, tasks in (("dhmbpo", POLICIES), ("muzero", MUZERO))
+        for task, asked_of in tasks.items()
+        for seed in range(asked_of.seeds)
+    )
+    assert [seed for _, _, seed in learned] == sorted(seed for _, _, seed in learned)
 
 
 @pytest.mark.parametrize(
     ("agent", "task", "message"),
     [
         ("sb3-pp0", TASK, "unknown agent 'sb3-pp0'; nearest: sb3-ppo"),
-        ("pets", "Hoper-v5", "unknown task 'Hoper-v5'; nearest: Hopper-v5"),
+        ("mbpo", "Hoper-v5", "unknown task of mbpo 'Hoper-v5'; nearest: Hopper-v5"),
         ("sb3-sac", "Hoper-v5", "unknown task of sb3-sac 'Hoper-v5'; nearest: Hopper-v5"),
         ("sb3-dqn", TASK, f"unknown task of sb3-dqn '{TASK}'; known: CartPole-v1"),
     ],
@@ -103,16 +118,26 @@ def test_unknown_names_are_refused_before_anything_is_learned(
     assert asked == []
 
 
-def test_every_study_can_be_learned_by_our_agents_and_the_baselines() -> None:
-    for task, asked_of in study.STUDIES.items():
-        assert task in TASKS
-        assert all(goal.limit <= asked_of.steps for goal in asked_of.goals)
-        for agent in ("sb3-ppo", "sb3-sac", *AGENTS):
-            config: Any = study.case(agent, task, 0)
+def test_every_study_can_be_learned() -> None:
+    for agent, tasks in STUDIES.items():
+        for task, asked_of in tasks.items():
+            env = make_env(get_task(task))
+            AGENTS[agent].spec(env)  # ValueError if it can not
+            env.close()
+            assert all(goal.limit <= asked_of.steps for goal in asked_of.goals) or agent == "pets"
+            config = study.case(agent, task, 0)
+            assert (config.steps, config.eval_every) == (asked_of.steps, asked_of.eval_every)
             assert config.steps % config.eval_every == 0
-            assert config.eval_episodes == 10
-            if agent in AGENTS:
-                assert config.steps == asked_of.steps
+            for goal in asked_of.goals:
+                goal.wanted(config.oracle_return)  # ValueError if it was not measured
+
+
+def test_policies_are_compared_with_baselines_of_the_zoo() -> None:
+    for task in POLICIES:
+        for agent in ("sb3-ppo", "sb3-sac"):
+            config = study.case(agent, task, 0)
+            assert config.steps % config.eval_every == 0
+            assert config.eval_episodes == POLICIES[task].eval_episodes == 10
     assert study.case("sb3-ppo", "Hopper-v5", 0).steps == 1_000_000
     assert not set(AGENTS) & set(BASELINES)
 
