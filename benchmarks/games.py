@@ -1,4 +1,4 @@
-"""Does AlphaZero learn to win? Trained from its presets, then matched against named opponents.
+"""Who learns to win? AlphaZero and MuZero by their presets, then matched against named opponents.
 
     python -m benchmarks.games
     python -m benchmarks.games --only connect_four --threads 2
@@ -39,7 +39,7 @@ class Case:
         games: of the match.
         wanted: the least share of games won, or not lost.
         counts: which of these: ``win``, or ``win`` and ``draw``.
-        limit_s: time that training may take, s.
+        limit_s: time that training may take, s; None if nothing was said of it.
     """
 
     train: TrainConfig
@@ -47,28 +47,36 @@ class Case:
     games: int
     wanted: float
     counts: tuple[str, ...]
-    limit_s: float
+    limit_s: float | None
 
 
-def alphazero(game: str, steps: int, evaluations: int, **settings: Any) -> TrainConfig:
-    """AlphaZero on a game, evaluated so many times on the way."""
+def training(agent: str, game: str, steps: int, evaluations: int) -> TrainConfig:
+    """A learner on a game, evaluated so many times on the way."""
     every = steps // evaluations
     return TrainConfig(
-        "alphazero", game, steps=steps, eval_every=every, checkpoint_every=every // 2, **settings
+        agent, game, steps=steps, eval_every=every, checkpoint_every=every // 2, eval_episodes=20
     )
 
 
 CASES = {
     "tic_tac_toe": Case(
-        alphazero("tic_tac_toe", 100_000, 5, eval_episodes=20),
+        training("alphazero", "tic_tac_toe", 100_000, 5),
         opponent="perfect",
         games=200,
         wanted=1.0,
         counts=("win", "draw"),
         limit_s=600.0,
     ),
+    "tic_tac_toe-muzero": Case(
+        training("muzero", "tic_tac_toe", 200_000, 10),
+        opponent="perfect",
+        games=100,
+        wanted=1.0,
+        counts=("win", "draw"),
+        limit_s=None,
+    ),
     "connect_four": Case(
-        alphazero("connect_four", 1_500_000, 15, eval_episodes=20),
+        training("alphazero", "connect_four", 1_500_000, 15),
         opponent="mcts-1000",
         games=200,
         wanted=0.8,
@@ -76,7 +84,7 @@ CASES = {
         limit_s=10_800.0,
     ),
     "go_5x5": Case(
-        alphazero("go(board_size=5)", 1_000_000, 10, eval_episodes=20),
+        training("alphazero", "go(board_size=5)", 1_000_000, 10),
         opponent="mcts-400",
         games=200,
         wanted=0.8,
@@ -99,9 +107,13 @@ def rows(case: Case, train_s: float, shares: Mapping[str, float]) -> list[Row]:
     good = sum(shares[part] for part in case.counts)
     return [
         Row(name, f"{metric} against {case.opponent}", good, "1", asked, good / case.wanted),
-        Row(name, "training", train_s, "s", "the limit", train_s / case.limit_s),
+        Row(name, "training", train_s, "s", *_limit(train_s, case.limit_s)),
         *(Row(name, part, share, "1") for part, share in shares.items()),
     ]
+
+
+def _limit(train_s: float, limit_s: float | None) -> tuple[str | None, float | None]:
+    return (None, None) if limit_s is None else ("the limit", train_s / limit_s)
 
 
 def measure(case: Case, path: Path, console: Console) -> dict[str, Any]:

@@ -228,8 +228,11 @@ def _game_row(result: Result) -> str:
     match, training = result["rows"][:2]
     shares = ", ".join(f"{name} {result['results'][name]:.1%}" for name in ("win", "draw", "loss"))
     asked = f"{match['metric'].partition(' against ')[0]} {match['of']}"
-    time = f"{training['value'] / 60:.3g} min of {training['value'] / training['ratio'] / 60:.3g}"
-    cells = [result["task"], result["opponent"], f"{shares} of {result['games']}", asked, time]
+    time = f"{training['value'] / 60:.3g} min"
+    if training["ratio"] is not None:
+        time += f" of {training['value'] / training['ratio'] / 60:.3g}"
+    game = f"{result['agent']} on {result['task']}"
+    cells = [game, result["opponent"], f"{shares} of {result['games']}", asked, time]
     return f"| {' | '.join(cells)} |"
 
 

@@ -44,4 +44,5 @@ def test_what_was_published_is_as_good_as_was_asked(path: Path) -> None:
     result, case = json.loads(path.read_text()), games.CASES[path.stem]
     assert result["opponent"] == case.opponent and result["games"] == case.games
     good = sum(result["results"][part] for part in case.counts)
-    assert good >= case.wanted and result["wall_s"][-1] <= case.limit_s
+    assert good >= case.wanted
+    assert case.limit_s is None or result["wall_s"][-1] <= case.limit_s

@@ -59,10 +59,16 @@ def test_a_game_has_its_match_and_its_training(tmp_path: Path, monkeypatch: Any)
         common.Row(case, "win or draw against perfect", 1.0, "1", "at least 100%", 1.0),
         common.Row(case, "training", 90.0, "s", "the limit", 0.25),
     ]
-    result = {"task": "nim", "opponent": "perfect", "games": 8, "results": shares}
+    result = {
+        "agent": "alphazero",
+        "task": "nim",
+        "opponent": "perfect",
+        "games": 8,
+        "results": shares,
+    }
     full = {**result, "rows": [asdict(row) for row in rows]}
     common.write_result(tmp_path / "games" / "nim.json", full)
     assert report.games_table().splitlines()[-1] == (
-        "| nim | perfect | win 12.5%, draw 87.5%, loss 0.0% of 8 | win or draw at least 100% "
-        "| 1.5 min of 6 |"
+        "| alphazero on nim | perfect | win 12.5%, draw 87.5%, loss 0.0% of 8 "
+        "| win or draw at least 100% | 1.5 min of 6 |"
     )
