@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -63,6 +63,11 @@ class DiscreteActions(gym.ActionWrapper[Any, Any, Any]):
     def action(self, action: Any) -> npt.NDArray[np.int64]:
         """The number ``[1]``."""
         return np.array([action])
+
+
+def as_published(name: str) -> Task:
+    """A task observed as its environment does itself, without what our models need besides."""
+    return replace(get_task(name), observe=None)
 
 
 def sb3_env(task: Task) -> gym.Env[Any, Any]:
@@ -130,7 +135,7 @@ def learn_baseline(config: TrainConfig, folder: RunFolder) -> None:
         ValueError: if the environments are not together at ``steps`` or ``eval_every``.
         PlantError: if an environment reports NaN.
     """
-    settings, task = baseline_settings(config.agent, config.task), get_task(config.task)
+    settings, task = baseline_settings(config.agent, config.task), as_published(config.task)
     count = settings.n_envs if isinstance(settings, PPOSettings) else 1
     for name in ("steps", "eval_every"):
         steps = getattr(config, name)

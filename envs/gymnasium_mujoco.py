@@ -179,7 +179,19 @@ def walker2d_reward(obs: Array, action: Array, next_obs: Array) -> Array:
     return total
 
 
-# HalfCheetah-v5: observes positions_and_velocities ------------------------------------------------
+# HalfCheetah-v5 -----------------------------------------------------------------------------------
+
+
+def half_cheetah_observe(fields: Fields) -> Observation:
+    """``[x, z, sin θ, cos θ, joint angles (6), velocities (9)]`` with the trunk's pitch θ.
+
+    The environment's own θ counts turns, so that whoever fell over forwards and stood up again is
+    somewhere new; PETS (arXiv:1805.12114) too sees its sine and cosine.
+    """
+    qpos = fields["qpos"]
+    pitch = qpos[..., 2:3]
+    parts = [qpos[..., :2], np.sin(pitch), np.cos(pitch), qpos[..., 3:], fields["qvel"]]
+    return np.concatenate(parts, axis=-1)
 
 
 def half_cheetah_reward(obs: Array, action: Array, next_obs: Array) -> Array:
@@ -331,10 +343,10 @@ GYMNASIUM_MUJOCO = (
         description="run forward in a plane",
         reward=half_cheetah_reward,
         terminated=never,
-        observe=positions_and_velocities,
+        observe=half_cheetah_observe,
         fields=("qpos", "qvel"),
-        model_inputs=tuple(range(1, 18)),
-        policy_inputs=tuple(range(1, 18)),
+        model_inputs=tuple(range(1, 19)),
+        policy_inputs=tuple(range(1, 19)),
     ),
     Task(
         name="Ant-v5",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from benchmarks import baseline_settings
 from benchmarks.baseline_settings import BASELINES, PPOSettings
-from benchmarks.baselines import SB3Policy, learn_baseline, make_model, sb3_env
+from benchmarks.baselines import SB3Policy, as_published, learn_baseline, make_model, sb3_env
 from benchmarks.learning import evaluated_to, learn_one
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -49,6 +49,17 @@ def test_every_setting_makes_a_learner(agent: str, in_child: InChild) -> None:
             make_model(settings, DummyVecEnv([lambda task=task: sb3_env(get_task(task))]), seed=0)
 
     assert in_child(build) == 0
+
+
+@pytest.mark.parametrize("name", ["Hopper-v5", "HalfCheetah-v5", "Reacher-v5"])
+def test_baselines_see_what_was_published_and_nothing_else(name: str) -> None:
+    env, own = sb3_env(as_published(name)), gym.make(name)
+    np.testing.assert_array_equal(env.reset(seed=5)[0], own.reset(seed=5)[0])
+    action = np.full(own.action_space.shape, 0.3)
+    for _ in range(3):
+        ours, theirs = env.step(action), own.step(action)
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        assert ours[1] == theirs[1]
 
 
 def test_evaluations_are_at_exact_steps_and_training_ends_at_the_last(
