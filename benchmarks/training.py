@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,15 +125,22 @@ def measure_default(task: Task, steps: int, rounds: int) -> list[Row]:
     agent.fit_model()
     agent.visit()
     config, rows, total = agent.config, [], 0.0
+    apart = config.rollout_every / config.updates_per_step
     parts = {
         "model fit": (agent.fit_model, config.fit_every, 3),
-        "distribution rollouts": (agent.visit, config.rollout_every / config.updates_per_step, 10),
-        "update": (agent.improve, 1.0 / config.updates_per_step, 10),
+        "distribution rollouts": (agent.visit, apart, 10),
+        f"{config.rollout_every} updates": (partial(improve, agent), apart, 5),
     }
     for name, (call, every, times) in parts.items():
         found, seconds = part(f"dhmbpo {task.name}, {name}", call, every, min(times, rounds))
         rows, total = rows + found, total + seconds
     return [*rows, Row(f"dhmbpo {task.name}", "time_per_env_step", total, "s")]
+
+
+def improve(agent: DHMBPO) -> None:
+    """All updates between two distribution rollouts."""
+    for _ in range(agent.config.rollout_every):
+        agent.improve()
 
 
 def measure_sac(task: Task, steps: int, rounds: int) -> list[Row]:

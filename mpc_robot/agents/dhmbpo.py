@@ -128,10 +128,11 @@ def expanded_values(path: Imagined, last: Tensor, temperature: Tensor, discount:
     times its log-probability.
     """
     values, beyond = [], last
-    for t in reversed(range(len(path.reward))):
-        value = path.reward[t] + discount * path.continues[t] * beyond
-        values.append(value)
-        beyond = value - temperature * path.log_prob[t]
+    costs = (temperature * path.log_prob[:-1]).unbind()
+    steps = zip(path.reward.unbind(), (discount * path.continues).unbind(), costs, strict=True)
+    for reward, kept, cost in reversed(list(steps)):
+        values.append(torch.addcmul(reward, kept, beyond))
+        beyond = values[-1] - cost
     return torch.stack(values[::-1])
 
 

@@ -201,14 +201,13 @@ class ProbabilisticEnsemble(nn.Module):
         per_elite = -(-batch // elites)
         order = torch.randperm(per_elite * elites, generator=rng)
         rows = order % batch
-        dealt = self.features(state, action)[rows].view(elites, per_elite, -1)
-        answers = self._prediction(
-            state[rows].view(elites, per_elite, -1), *self.heads(dealt, chosen)
-        )
-        noise = torch.randn(answers.mean.shape, generator=rng)
-        sample = (answers.mean + answers.variance.sqrt() * noise).flatten(0, 1)
+        dealt = self.features(state, action).index_select(0, rows).view(elites, per_elite, -1)
+        mean, log_variance, logit = self.heads(dealt, chosen)
+        noise = torch.randn(mean.shape, generator=rng)
         back = order.argsort()[:batch]
-        return self._transition(state, action, sample[back], answers.continues.flatten()[back])
+        drawn = torch.addcmul(mean, (0.5 * log_variance).exp(), noise).flatten(0, 1)[back]
+        change = torch.addcmul(self.target_normalizer.mean, self.target_normalizer.std, drawn)
+        return self._transition(state, action, change, logit.flatten()[back])
 
     def rollout(self, state: Tensor, actions: Tensor, rng: torch.Generator) -> Trajectories:
         """Particles of every candidate under ``actions[N, H, A]``, starting from ``state[N, D]``.
@@ -288,15 +287,15 @@ class ProbabilisticEnsemble(nn.Module):
         return Prediction(mean, torch.exp(log_variance) * scale**2, continues)
 
     def _transition(
-        self, state: Tensor, action: Tensor, outputs: Tensor, continues: Tensor
+        self, state: Tensor, action: Tensor, change: Tensor, logit: Tensor
     ) -> Transition[Tensor]:
         """The task's own reward and termination where it has them, else what was predicted."""
-        following = outputs[:, : self.spec.observation_dim]
-        reward = self.task.reward
-        rewards = outputs[:, -1] if reward is None else reward(state, action, following)
-        if self.task.terminated is not None:
-            continues = 1.0 - self.task.terminated(following).to(rewards.dtype)
-        return Transition(following, rewards, continues)
+        following = state + change[:, : self.spec.observation_dim]
+        reward, terminated = self.task.reward, self.task.terminated
+        rewards = change[:, -1] if reward is None else reward(state, action, following)
+        if terminated is None:
+            return Transition(following, rewards, torch.sigmoid(-logit))
+        return Transition(following, rewards, 1.0 - terminated(following).to(rewards.dtype))
 
 
 def _gaussian_nll(error: Tensor, log_variance: Tensor) -> Tensor:

@@ -27,8 +27,7 @@ class FitConfig:
         learning_rate: of AdamW [7.5e-4].
         weight_decay: of AdamW [3e-5].
         batch_size: rows per member and gradient step [256].
-        max_steps: gradient steps, after which the pass over the data under way is the last; small
-            data are passed over more often [no limit].
+        max_steps: gradient steps at most; small data are passed over more often [no limit].
         patience: epochs without improvement on the hold-out after which a member is done [50].
         improvement: decrease of the hold-out NLL that counts as improvement, nats per output
             [0.01, relative].
@@ -98,9 +97,10 @@ def fit(
     steps = 0
     while steps < config.max_steps and not best.finished(config.patience):
         order = torch.rand(rows.shape, generator=rng).argsort(dim=1)
-        for batch in rows.gather(1, order).split(config.batch_size, dim=1):
+        batches = rows.gather(1, order).split(config.batch_size, dim=1)[: config.max_steps - steps]
+        for batch in batches:
             _gradient_step(model, optimizer, columns, batch, config)
-            steps += 1
+        steps += len(batches)
         best.update(_holdout_error(model, columns, held), config.improvement)
     best.restore()
     if not best.error.isfinite().any():

@@ -54,9 +54,9 @@ class EnsembleMLP(nn.Module):
         while training; without it nothing is.
         """
         last = len(self.weights) - 1
-        chosen = slice(None) if members is None else members
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(bias[chosen], x, weight[chosen])
+        for i, layer in enumerate(zip(self.weights, self.biases, strict=True)):
+            weight, bias = layer if members is None else (part[members] for part in layer)
+            x = _affine(x, weight, bias)
             if i < last:
                 x = self._hidden(x, dropping)
         return x
@@ -68,6 +68,13 @@ class EnsembleMLP(nn.Module):
             x = x * kept / (1.0 - self.dropout)
         x = self.activation(x)
         return functional.layer_norm(x, x.shape[-1:]) if self.layer_norm else x
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``[M, B, in] -> [M, B, out]``; a product with a single column is no work for a GEMM."""
+    if weight.shape[-1] == 1:
+        return bias + (x * weight.mT).sum(dim=-1, keepdim=True)
+    return torch.baddbmm(bias, x, weight)
 
 
 def _initial(members: int, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:

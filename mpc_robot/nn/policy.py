@@ -56,14 +56,14 @@ class SquashedGaussian(nn.Module):
         raw = self.network(seen[None])[0]
         mean, spread = raw.chunk(2, dim=-1)
         least, most = LOG_STD
-        return mean, least + 0.5 * (most - least) * (spread.tanh() + 1.0)
+        return mean, 0.5 * (least + most) + 0.5 * (most - least) * spread.tanh()
 
     def sample(self, seen: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """An action ``[B, A]`` by reparametrisation, and its log-probability ``[B]``."""
         mean, log_std = self(seen)
         noise = torch.randn(mean.shape, generator=rng)
         raw = mean + log_std.exp() * noise
-        log_normal = -0.5 * noise**2 - log_std - 0.5 * math.log(2.0 * math.pi)
+        log_normal = -0.5 * noise**2 - 0.5 * math.log(2.0 * math.pi) - log_std
         log_slope = 2.0 * (math.log(2.0) - raw - functional.softplus(-2.0 * raw))
         return self._scaled(raw.tanh()), (log_normal - log_slope).sum(dim=-1)
 
