@@ -6,6 +6,7 @@ import copy
 import importlib
 import os
 import sys
+import weakref
 from collections import deque
 from functools import cache
 from typing import Any, SupportsFloat
@@ -25,6 +26,8 @@ CONTROL_STEPS = "control_steps"
 
 _BACKENDS = {"linux": "egl", "darwin": "cgl"}
 _GEOMS = 10_000
+_ABANDONED: deque[tuple[Any, mujoco.MjrContext]] = deque()
+"""OpenGL contexts of cameras that nobody closed, with what MuJoCo keeps in them."""
 
 
 def split_view(name: str) -> tuple[str, View]:
@@ -58,6 +61,7 @@ class Camera:
         Raises:
             RenderingUnavailable: if there is no OpenGL to draw with.
         """
+        _free_abandoned()
         self._model = copy.copy(model)
         self._model.vis.quality.shadowsize = 0
         self._model.vis.quality.offsamples = 4  # thin poles move by fractions of a pixel
@@ -74,12 +78,18 @@ class Camera:
         else:
             self._camera.type, self._camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, camera
         self._size = size
+        self._left = weakref.finalize(self, _ABANDONED.append, (self._gl, self._context))
+        self._left.atexit = False
 
     def frame(self, state: npt.NDArray[np.float64]) -> Frame:
         """The frame ``[size, size, 3]`` of a physics state ``[S]``; the same state, the same bits.
 
         See :func:`mpc_robot.envs.base.physics_state`.
+
+        Raises:
+            RenderingUnavailable: if OpenGL could not draw it.
         """
+        _free_abandoned()
         mujoco.mj_setState(self._model, self._data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
         mujoco.mj_forward(self._model, self._data)  # positions are behind by one physics step
         self._gl.make_current()
@@ -90,16 +100,34 @@ class Camera:
         frame, viewport = self._empty(), mujoco.MjrRect(0, 0, self._size, self._size)
         mujoco.mjr_render(viewport, self._scene, self._context)
         mujoco.mjr_readPixels(frame, None, viewport, self._context)
+        if error := mujoco.mjr_getError():
+            raise RenderingUnavailable(f"a frame could not be drawn: error {error} of OpenGL")
         return np.ascontiguousarray(frame[::-1])  # OpenGL counts rows from below
 
     def close(self) -> None:
         """Let go of the drawing buffers; it draws no more."""
-        self._gl.make_current()
-        self._context.free()
-        self._gl.free()
+        if self._left.detach():
+            _free(self._gl, self._context)
 
     def _empty(self) -> Frame:
         return np.empty((self._size, self._size, 3), dtype=np.uint8)
+
+
+def _free(gl: Any, context: mujoco.MjrContext) -> None:
+    """Free what MuJoCo keeps in an OpenGL context, which must be current then, and the context."""
+    gl.make_current()
+    context.free()
+    gl.free()
+
+
+def _free_abandoned() -> None:
+    """Free what cameras left that nobody closed.
+
+    Left to the garbage collector, it would be freed in the context that is current by chance, and
+    another camera would draw nothing from then on.
+    """
+    while _ABANDONED:
+        _free(*_ABANDONED.popleft())
 
 
 def drawing_context(size: int) -> Any:

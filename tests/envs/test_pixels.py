@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import closing
 from typing import Any
 
@@ -102,6 +103,31 @@ def test_two_environments_and_a_film_do_not_disturb_each_other() -> None:
         assert (at(one, 0.5) == before).all()
         again: Any = one.render()
         assert again.shape == large.shape and again.std() > 1
+
+
+@pytest.mark.usefixtures("drawing")
+def test_an_environment_that_nobody_closed_does_not_disturb_another() -> None:
+    task = get_task(f"{CARTPOLE}+pixels")
+    with closing(make_env(task)) as env:
+        expected = env.reset(seed=1)[0]
+    env = make_env(get_task("CartpoleSwingup-v0+pixels"))
+    env.reset(seed=0)
+    env = make_env(task)  # the other one is dropped, now that this one's context is current
+    gc.collect()
+    np.testing.assert_array_equal(env.reset(seed=1)[0], expected)
+    env.close()
+    env.close()  # once more is no mistake
+
+
+@pytest.mark.usefixtures("drawing")
+def test_a_frame_that_was_not_drawn_is_an_error() -> None:
+    with closing(make_env(get_task(f"{CARTPOLE}+pixels"))) as env:
+        env.reset(seed=0)
+        state = physics_state(env)
+        env.camera._gl.make_current()  # type: ignore[attr-defined]
+        env.camera._context.free()  # type: ignore[attr-defined]
+        with pytest.raises(RenderingUnavailable, match="could not be drawn"):
+            env.camera.frame(state)  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("drawing")
