@@ -52,6 +52,8 @@ class AlphaZeroConfig:
         simulations: of each search in self-play [800].
         simulations_of_controller: of each search when it matters [800].
         games: played side by side, whose positions the net sees together.
+        opening_moves: random moves, up to so many, before a game of self-play begins [0]: else a
+            learner that knows how to open sees nothing else, and does not know what others do.
         drawn_moves: first moves of a game that are drawn from the search's policy in place of its
             best [30, by arXiv:1712.01815's predecessor].
         symmetry: what leaves the game the same, for positions to be learned turned in every way
@@ -71,6 +73,7 @@ class AlphaZeroConfig:
     simulations: int = 32
     simulations_of_controller: int = 100
     games: int = 128
+    opening_moves: int = 0
     drawn_moves: int = 0
     symmetry: Symmetry = "none"
     search_share: float = 0.0
@@ -87,7 +90,8 @@ class AlphaZeroConfig:
         counts = ("simulations", "simulations_of_controller", "games", "capacity", "batch_size")
         for name in (*counts, "first_update"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        require(self.drawn_moves >= 0, "drawn_moves", "at least 0", self.drawn_moves)
+        for name in ("opening_moves", "drawn_moves"):
+            require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
         require(0.0 <= self.search_share <= 1.0, "search_share", "in [0, 1]", self.search_share)
         for name in ("reuse", "learning_rate"):
             require(0.0 < getattr(self, name) < np.inf, name, "positive", getattr(self, name))
@@ -161,7 +165,7 @@ class AlphaZero:
         )
         self.net = PolicyValueNet(shape, actions, config.net, self.rng)
         self.replay = GameReplay(shape, actions, config.capacity)
-        self.self_play = SelfPlay(spec.game, config.games)
+        self.self_play = SelfPlay(spec.game, config.games, config.opening_moves, self._search_rng)
         self.updates = 0
         self.model = OpenSpielModel(spec.game, self.evaluate)
         self._scale = max(abs(spec.game.max_utility()), abs(spec.game.min_utility()))

@@ -74,6 +74,8 @@ class MuZeroConfig:
             [Reanalyse: 100 to 200].
         capacity: positions that are remembered.
         games: of self-play, side by side.
+        opening_moves: random moves, up to so many, before a game of self-play begins [0]: else a
+            learner that knows how to open sees nothing else, and does not know what others do.
     """
 
     model: MuZeroModelConfig = field(default_factory=MuZeroModelConfig)
@@ -98,6 +100,7 @@ class MuZeroConfig:
     target_every: int = 100
     capacity: int = 200_000
     games: int = 32
+    opening_moves: int = 0
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
@@ -111,7 +114,7 @@ class MuZeroConfig:
             require(getattr(self, name) > 0.0, name, "positive", getattr(self, name))
         for name in (
             *("value_weight", "consistency_weight", "entropy_weight", "weight_decay"),
-            *("priority_exponent", "importance_exponent"),
+            *("priority_exponent", "importance_exponent", "opening_moves"),
         ):
             require(getattr(self, name) >= 0.0, name, "at least 0", getattr(self, name))
         require(self.capacity >= 2, "capacity", "at least 2", self.capacity)

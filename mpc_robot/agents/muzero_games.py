@@ -90,7 +90,8 @@ class MuZeroOfGames(MuZero):
         sizes = DiscreteSpec(entries, spec.num_actions, spec.dt, spec.max_episode_steps)
         seeing = replace(task, policy_inputs=tuple(range(self.table.seen)))
         super().__init__(seeing, sizes, config, seed, players=2)
-        self.task, self.self_play = task, SelfPlay(spec.game, config.games)
+        self.task = task
+        self.self_play = SelfPlay(spec.game, config.games, config.opening_moves, self.rng)
 
     def act(self, observation: Floats, explore: bool) -> Floats:
         """The number ``[1]`` of a move after the moves ``[L]`` that were observed."""
@@ -149,7 +150,7 @@ class MuZeroOfGames(MuZero):
 
     def _replayed(self, played: Played) -> tuple[Floats, list[float]]:
         """What was seen at each position of a game, its end too, and what each move earned."""
-        state = self.table.game.new_initial_state()
+        state = state_after(self.table.game, played.opening)
         seen, rewards = [self.table([state])[0]], []
         for action in played.actions.tolist():
             mover = state.current_player()

@@ -22,12 +22,14 @@ class Played:
     """A game of T moves that has ended.
 
     Attributes:
+        opening: moves that were drawn before it began ``[L]``.
         actions: that were taken ``[T]``.
         policy: of the search before each ``[T, A]``.
         value: by the search, of the player to move ``[T]``.
         returns: of both players at the end ``[2]``.
     """
 
+    opening: npt.NDArray[np.int64]
     actions: npt.NDArray[np.int64]
     policy: Floats
     value: Floats
@@ -39,7 +41,7 @@ class Played:
 
     def states(self, game: Any) -> Iterator[Any]:
         """OpenSpiel's states before each move; each is changed when the next is asked for."""
-        state = game.new_initial_state()
+        state = state_after(game, self.opening)
         for action in self.actions.tolist():
             yield state
             state.apply_action(action)
@@ -48,14 +50,17 @@ class Played:
 class SelfPlay:
     """Games side by side; where one ends another begins.
 
+    They begin after up to so many random moves, of which nothing is learned: a learner that has
+    found how to open would see no other game.
+
     Attributes:
         states: OpenSpiel's, of the games as they stand.
     """
 
-    def __init__(self, game: Any, games: int) -> None:
-        """So many new games of ``game``."""
-        self.game = game
-        self.states = [game.new_initial_state() for _ in range(games)]
+    def __init__(self, game: Any, games: int, opening_moves: int, rng: np.random.Generator) -> None:
+        """So many new games of ``game``, after up to ``opening_moves`` that ``rng`` draws."""
+        self.game, self.opening_moves, self._rng = game, opening_moves, rng
+        self.states = [self._begun() for _ in range(games)]
         self._policies: list[list[Floats]] = [[] for _ in range(games)]
         self._values: list[list[float]] = [[] for _ in range(games)]
 
@@ -94,7 +99,7 @@ class SelfPlay:
             yield len(self.states), outcome(ended) if over else {}
 
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Moves made so far in each game ``[G]``."""
+        """Moves made so far in each game ``[G]``, but for its opening."""
         return np.array([len(values) for values in self._values])
 
     def state_dict(self) -> dict[str, Any]:
@@ -102,6 +107,7 @@ class SelfPlay:
         policies = [policy for each in self._policies for policy in each]
         return {
             "lengths": self.lengths(),
+            "openings": np.array([len(state.history()) for state in self.states]) - self.lengths(),
             "actions": np.array([a for state in self.states for a in state.history()], np.int64),
             "policy": np.array(policies).reshape(-1, self.game.num_distinct_actions()),
             "value": np.array([value for each in self._values for value in each]),
@@ -117,17 +123,29 @@ class SelfPlay:
         lengths, games = state["lengths"], len(self.states)
         require(len(lengths) == games, "games", f"{games} under way", len(lengths))
         ends = np.cumsum(lengths)[:-1]
-        parts = [np.split(state[name], ends) for name in ("actions", "policy", "value")]
-        for i, (actions, policy, value) in enumerate(zip(*parts, strict=True)):
+        histories = np.split(state["actions"], np.cumsum(lengths + state["openings"])[:-1])
+        parts = (np.split(state[name], ends) for name in ("policy", "value"))
+        for i, (actions, policy, value) in enumerate(zip(histories, *parts, strict=True)):
             self.states[i] = state_after(self.game, actions)
             self._policies[i], self._values[i] = list(policy), value.tolist()
 
     def _take(self, i: int) -> Played:
         """Game ``i``, which has ended; a new one begins in its place."""
         state, policies, values = self.states[i], self._policies[i], self._values[i]
-        self.states[i], self._policies[i], self._values[i] = self.game.new_initial_state(), [], []
-        actions, returns = np.array(state.history()), np.array(state.returns())
-        return Played(actions, np.array(policies), np.array(values), returns)
+        self.states[i], self._policies[i], self._values[i] = self._begun(), [], []
+        history, returns = np.array(state.history()), np.array(state.returns())
+        opening, actions = np.split(history, [len(history) - len(values)])
+        return Played(opening, actions, np.array(policies), np.array(values), returns)
+
+    def _begun(self) -> Any:
+        """A game after some random moves, none of which ends it."""
+        state = self.game.new_initial_state()
+        for _ in range(int(self._rng.integers(self.opening_moves + 1))):
+            following = state.child(self._rng.choice(state.legal_actions()))
+            if following.is_terminal():
+                break
+            state = following
+        return state
 
 
 def outcome(ended: Sequence[Played]) -> Metrics:

@@ -24,7 +24,7 @@ from mpc_robot.controllers.tree_rules import GumbelConfig, PUCTConfig
 from mpc_robot.controllers.tree_search import Decision
 from mpc_robot.data.game_positions import Positions
 from mpc_robot.envs import get_task, make_env
-from mpc_robot.envs.openspiel import Views, game_spec, load_game
+from mpc_robot.envs.openspiel import Views, game_spec, load_game, state_after
 from mpc_robot.errors import CheckpointError
 from mpc_robot.nn.policy_value import PolicyValueConfig
 from mpc_robot.training import checkpoint
@@ -53,7 +53,8 @@ def played(game: Any, actions: list[int], value: float = 0.0) -> Played:
         state.apply_action(action)
     policy = np.full((len(actions), game.num_distinct_actions()), 1 / len(actions))
     values = np.full(len(actions), value)
-    return Played(np.array(actions), policy, values, np.array(state.returns()))
+    nothing = np.zeros(0, np.int64)
+    return Played(nothing, np.array(actions), policy, values, np.array(state.returns()))
 
 
 # What is learned.
@@ -121,9 +122,10 @@ def test_the_first_moves_may_be_drawn_from_the_policy() -> None:
     assert (agent._chosen(decision) == best).all()
 
 
-def test_games_against_oneself_follow_one_another() -> None:
+@pytest.mark.parametrize("opening_moves", [0, 7])
+def test_games_against_oneself_follow_one_another(opening_moves: int) -> None:
     game, rng = load_game("tic_tac_toe"), np.random.default_rng(0)
-    play, ended = SelfPlay(game, 3), list[Played]()
+    play, ended = SelfPlay(game, 3, opening_moves, rng), list[Played]()
     for _ in range(40):
         action = np.array([rng.choice(state.legal_actions()) for state in play.states])
         nothing = np.zeros((3, 9))
@@ -132,13 +134,18 @@ def test_games_against_oneself_follow_one_another() -> None:
     assert len(ended) >= 12
     for each in ended:
         states = [state.history() for state in each.states(game)]
-        assert states == [each.actions[:i].tolist() for i in range(len(each))]
+        moves = [*each.opening.tolist(), *each.actions.tolist()]
+        assert states == [moves[: len(each.opening) + i] for i in range(len(each))]
         assert each.value.tolist() == each.actions.tolist()
-        last = game.new_initial_state()
-        for action in each.actions.tolist():
-            last.apply_action(action)
+        last = state_after(game, np.array(moves))
         assert last.is_terminal() and last.returns() == each.returns.tolist()
     assert sum(map(len, ended)) + play.lengths().sum() == 40 * 3
+    openings = {len(each.opening) for each in ended}
+    assert max(openings) <= opening_moves and (len(openings) > 2) == (opening_moves > 0)
+    again = SelfPlay(game, 3, 0, rng)
+    again.load_state_dict(play.state_dict())
+    assert [str(state) for state in again.states] == [str(state) for state in play.states]
+    assert again.lengths().tolist() == play.lengths().tolist()
 
 
 def test_it_learns_who_wins_nim() -> None:

@@ -37,6 +37,7 @@ SMALL = MuZeroConfig(
     priority_exponent=0.0,
     games=4,
 )
+NOTHING = np.zeros(0, np.int64)
 NIM = "nim(pile_sizes=1;2,is_misere=false)"
 
 
@@ -58,7 +59,7 @@ def test_who_has_won_is_told_to_both_in_turn() -> None:
     moves = np.array([0, 3, 1, 4, 2])
     policy = np.zeros((5, 9))
     policy[range(5), moves] = 1.0
-    agent.remember(Played(moves, policy, np.full(5, 0.3), np.array([1.0, -1.0])))
+    agent.remember(Played(NOTHING, moves, policy, np.full(5, 0.3), np.array([1.0, -1.0])))
     windows = agent.replay.windows(np.arange(5), 12)
     targets = targets_of(windows, unroll=3, n_step=9, discount=-1.0)
     assert targets.value[:, 0].tolist() == [1.0, -1.0, 1.0, -1.0, 1.0]
