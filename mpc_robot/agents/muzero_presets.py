@@ -23,6 +23,7 @@ PRESETS = {
     ),
     "Pendulum-v1": MuZeroConfig(
         model=MuZeroModelConfig(latent=32, hidden=64),
+        gumbel=GumbelConfig(least_range=3.0),
         discount=0.98,
     ),
     "tic_tac_toe": MuZeroConfig(
@@ -35,11 +36,13 @@ PRESETS = {
         updates_per_step=4,
         warmup_steps=2_000,
         priority_exponent=0.0,
+        opening_moves=4,
     ),
 }
 """By name of the task: what is worth little needs few bins, and short episodes little warm-up.
 
-Games are followed to their end, without discount, and values are scaled from loss to win.
+Values of Pendulum's actions that differ by less than a step's reward are not told apart. Games are
+followed to their end, without discount, and values are scaled from loss to win.
 """
 
 
