@@ -14,6 +14,9 @@ import torch
 from mpc_robot.agents import AGENTS, AgentKind
 from mpc_robot.data.replay import Experience, ReplayBuffer
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell's script
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def global_random_states() -> tuple[bytes, int, bytes]:
     """The states that no result may depend on: NumPy's and torch's."""
