@@ -41,8 +41,8 @@ PRESETS = {
 }
 """By name of the task: what is worth little needs few bins, and short episodes little warm-up.
 
-Values of Pendulum's actions that differ by less than a step's reward are not told apart. Games are
-followed to their end, without discount, and values are scaled from loss to win.
+On Pendulum, differences between actions that are small beside a step's reward stay small in a
+search. Games are followed to their end, without discount, and values are scaled from loss to win.
 """
 
 

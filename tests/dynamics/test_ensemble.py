@@ -415,6 +415,13 @@ def test_not_all_steps_are_the_latest(share: float) -> None:
         FitConfig(recent_share=share)
 
 
+@pytest.mark.parametrize(("rows", "most"), [(200, 17), (2_000, 17)])
+def test_a_fit_takes_no_more_steps_than_it_may(rows: int, most: int) -> None:
+    """In the middle of its second pass of 12 steps, and of its first pass of 113."""
+    config = FitConfig(batch_size=16, max_steps=most)
+    assert fit(ensemble(), experience(rows), config, generator(1))["model/steps"] == most
+
+
 @pytest.mark.parametrize(
     "field", ["holdout", "batch_size", "max_steps", "patience", "recent_steps"]
 )
