@@ -21,7 +21,7 @@ from mpc_robot.agents.off_policy import uniform_action
 from mpc_robot.controllers.filtered import FilteredController
 from mpc_robot.controllers.policy import PolicyController
 from mpc_robot.data.replay import Experience
-from mpc_robot.data.sequences import SequenceReplay
+from mpc_robot.data.sequences import SequenceReplay, Sequences
 from mpc_robot.dynamics.rssm import RSSM, RSSMConfig
 from mpc_robot.dynamics.rssm_filter import LatentFilter
 from mpc_robot.dynamics.rssm_loss import model_loss
@@ -137,13 +137,24 @@ class Dreamer:
         since = self.steps - self.config.warmup_steps
         if since < 0 or since % self.config.update_every:
             return {}
-        for _ in range(self.config.pretrain - 1 if since == 0 else 0):
-            self.learn()
+        if since == 0:
+            self._begin()
         return self.learn()
+
+    def _begin(self) -> None:
+        """Take the scale of what was seen in warm-up, and learn from it."""
+        seen = self._sample()
+        self.model.senses.fit(seen.frame, seen.vector)
+        for _ in range(self.config.pretrain - 1):
+            self.learn()
+
+    def _sample(self) -> Sequences:
+        """Sequences of the replay."""
+        return self.replay.sample(self.config.batch_size, self.config.length, self.rng)
 
     def learn(self) -> Metrics:
         """One training step of the world model, and of actor and critic inside it."""
-        seen = self.replay.sample(self.config.batch_size, self.config.length, self.rng)
+        seen = self._sample()
         loss, states, metrics = model_loss(self.model, seen, self.rng)
         metrics["model/gradient"] = self._descent.step(loss)
         return metrics | self.behaviour.learn(self.model, states.detach(), seen, self.rng)

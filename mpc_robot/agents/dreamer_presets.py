@@ -51,12 +51,18 @@ thousands of training steps, not the hundreds of thousands of the papers; see ea
 """
 
 
+FRAME_SCALE, VECTOR_SCALE = 0.1, 30.0
+"""What the weight of squared errors is multiplied by: a frame is thousands of places, a vector is a
+few entries, and what matters of either must be worth more nats than it takes to say it."""
+
+
 def dreamer_preset(version: str, task: str) -> DreamerConfig:
     """The settings of a version for a task's name, which tells whether it is seen as frames.
 
     Of frames, every other one is decoded in training, which saves a quarter of its time.
     """
-    config = VERSIONS[version]
-    if "+pixels" in task:
-        return replace(config, model=replace(config.model, explained=0.5))
-    return config
+    config, model = VERSIONS[version], VERSIONS[version].model
+    frames = "+pixels" in task
+    scale = model.decoder_scale * (FRAME_SCALE if frames else VECTOR_SCALE)
+    share = 0.5 if frames else 1.0
+    return replace(config, model=replace(model, decoder_scale=scale, explained=share))

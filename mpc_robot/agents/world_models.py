@@ -34,6 +34,8 @@ from mpc_robot.nn.optimizers import load_optimizer_state, optimizer_state
 from mpc_robot.nn.vae import VAE, VAEConfig, vae_loss
 
 Floats = npt.NDArray[np.float64]
+SCALED_BY = 500
+"""Frames whose mean and standard deviation all frames are scaled by."""
 
 
 @dataclass(frozen=True)
@@ -264,13 +266,19 @@ class WorldModels:
         return metrics
 
     def learn_to_see(self) -> Metrics:
-        """One update of V."""
-        seen = self.replay.sample(self.config.vae_batch, 1, self.rng)
-        if seen.frame is None:
-            raise RuntimeError("replay: expected frames, got none")
-        loss, metrics = vae_loss(self.vae, seen.frame[:, 0], self.rng)
+        """One update of V; before the first of all, the scale of frames is taken."""
+        if self.round == self.done == 0:
+            self.vae.scale.fit(self._frames(SCALED_BY))
+        loss, metrics = vae_loss(self.vae, self._frames(self.config.vae_batch), self.rng)
         self._descend("vae", loss)
         return metrics
+
+    def _frames(self, num: int) -> Tensor:
+        """Frames ``[num, H, W, C]`` of the replay."""
+        seen = self.replay.sample(num, 1, self.rng)
+        if seen.frame is None:
+            raise RuntimeError("replay: expected frames, got none")
+        return seen.frame[:, 0]
 
     def learn_to_remember(self) -> Metrics:
         """One update of M; before the first, V looks at all frames once more."""

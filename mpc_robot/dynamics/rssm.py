@@ -22,7 +22,7 @@ from mpc_robot.errors import require
 from mpc_robot.nn.heads import ContinueHead, GaussianHead, TwoHotHead
 from mpc_robot.nn.latents import CategoricalConfig, Latent, LatentConfig
 from mpc_robot.nn.layers import MLP, NormedGRU, NormedSiLU, linear
-from mpc_robot.nn.senses import Decoder, Encoder, SensesConfig
+from mpc_robot.nn.senses import Senses, SensesConfig
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class RSSMConfig:
         units: width of a hidden layer of reward and continue heads [as ``hidden``].
         layers: hidden layers of these heads [1].
         rewards: ``twohot`` or ``gaussian``, the likelihood of rewards [twohot; v1, v2: gaussian].
-        decoder_scale: weight of squared errors of what was seen [1; v1, v2: 0.5].
+        decoder_scale: weight of squared errors of what was seen, as scaled [1; v1, v2: 0.5].
         explained: share of a sequence's steps, drawn anew each time, whose observations are decoded
             in training [1]: decoding frames is half of the work, and less of it is not less right.
         dynamics_scale: weight of the divergence that trains the prior [1; v1: 1; v2: 0.8].
@@ -140,16 +140,15 @@ class RSSM(nn.Module):
             given = torch.as_tensor(bound, dtype=torch.float32)
             self.register_buffer(name, given, persistent=False)
         hidden, latent = config.hidden, config.latent
-        self.encoder = Encoder(frame_shape, vector_dim, config.senses, rng)
+        self.senses = Senses(self.features, frame_shape, vector_dim, config.senses, rng)
         self.action_in = linear(len(self.low), hidden, rng, bias=False)
         self.stoch_in = linear(latent.size, hidden, rng)
         self.core_in = NormedSiLU(hidden)
         self.core = NormedGRU(hidden, config.deter, config.blocks, rng)
         self.prior = MLP((config.deter, hidden, latent.outputs), rng)
-        self.embed_in = linear(self.encoder.dim, hidden, rng, bias=False)
+        self.embed_in = linear(self.senses.dim, hidden, rng, bias=False)
         self.deter_in = linear(config.deter, hidden, rng)
         self.posterior_out = nn.Sequential(NormedSiLU(hidden), linear(hidden, latent.outputs, rng))
-        self.decoder = Decoder(self.features, frame_shape, vector_dim, config.senses, rng)
         heads = (config.units,) * config.layers
         head = TwoHotHead if config.rewards == "twohot" else GaussianHead
         self.reward: TwoHotHead | GaussianHead = head(self.features, heads, rng)
@@ -176,7 +175,7 @@ class RSSM(nn.Module):
         All that does not depend on the state before is done for all steps at once.
         """
         known = (~seen.is_first).float().T[..., None]
-        evidence = self.embed_in(self.encoder(seen.frame, seen.vector)).transpose(0, 1)
+        evidence = self.embed_in(self.senses.encode(seen.frame, seen.vector)).transpose(0, 1)
         driven = self._driven(seen.action).transpose(0, 1) * known
         length, rows = known.shape[:2]
         noise = self.latent.noise((length, rows), rng)

@@ -65,4 +65,4 @@ def _unexplained(
     steps = torch.randperm(length, generator=rng)[: math.ceil(model.config.explained * length)]
     frame = None if seen.frame is None else seen.frame[:, steps]
     vector = None if seen.vector is None else seen.vector[:, steps]
-    return model.decoder.losses(features[:, steps], frame, vector)
+    return model.senses.losses(features[:, steps], frame, vector)

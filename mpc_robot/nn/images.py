@@ -13,6 +13,39 @@ from mpc_robot.errors import require
 from mpc_robot.nn.layers import NormedSiLU, initialised, linear
 
 KERNEL = 4
+LEAST_STD = 5.0
+"""Standard deviation of a place that varies less, shades: noise of drawing is not enlarged."""
+
+
+class FrameNormalizer(nn.Module):
+    """Scale each place of frames to zero mean and unit variance, as entries of vectors are.
+
+    What is thin and moves is seldom anywhere: a pole is worth a few units of the squared error of
+    raw frames, whose background alone is worth thousands. Centred shades until fitted.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, frame_shape: tuple[int, int, int]) -> None:
+        """``frame_shape``: H, W, C."""
+        super().__init__()
+        self.register_buffer("mean", torch.full(frame_shape, 127.5))
+        self.register_buffer("std", torch.full(frame_shape, 255.0))
+
+    def fit(self, frame: Tensor) -> None:
+        """Take the statistics of uint8 frames ``[..., H, W, C]``."""
+        std, mean = torch.std_mean(frame.flatten(0, -4).float(), dim=0, correction=0)
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp(min=LEAST_STD))
+
+    def forward(self, frame: Tensor) -> Tensor:
+        """Scaled uint8 frames ``[..., H, W, C]``."""
+        return frame.float().sub_(self.mean).div_(self.std)
+
+    def shades(self, scaled: Tensor) -> Tensor:
+        """Shades from 0 to 1 ``[..., H, W, C]`` of frames of this scale."""
+        return torch.addcmul(self.mean, scaled, self.std).div_(255.0).clamp_(0.0, 1.0)
 
 
 class ChannelNorm(nn.Module):
@@ -43,7 +76,7 @@ def smallest(frame_shape: tuple[int, int, int], strides: tuple[int, ...]) -> tup
 
 
 class FrameEncoder(nn.Module):
-    """``[..., H, W, C]`` uint8 to features ``[..., F]``."""
+    """Scaled frames ``[..., H, W, C]`` to features ``[..., F]``."""
 
     def __init__(
         self,
@@ -65,13 +98,13 @@ class FrameEncoder(nn.Module):
     def forward(self, frame: Tensor) -> Tensor:
         """The features of each frame."""
         rows = frame.flatten(0, -4)
-        x = self.layers(centred(rows).permute(0, 3, 1, 2))
+        x = self.layers(rows.permute(0, 3, 1, 2))
         features: Tensor = x.permute(0, 2, 3, 1).reshape(*frame.shape[:-3], self.dim)
         return features
 
 
 class FrameDecoder(nn.Module):
-    """Features ``[..., F]`` to frames ``[..., H, W, C]``, of the scale of :func:`centred`."""
+    """Features ``[..., F]`` to scaled frames ``[..., H, W, C]``; says 0, the mean, at first."""
 
     def __init__(
         self,
@@ -90,6 +123,7 @@ class FrameDecoder(nn.Module):
         for (fan_in, fan_out), stride in zip(pairs, strides[::-1], strict=True):
             layer = _convolution(nn.ConvTranspose2d, fan_in, fan_out, stride, rng)
             layers += [layer, ChannelNorm(fan_out)]
+        nn.init.zeros_(layers[-2].weight)
         self.layers = _channels_last(nn.Sequential(*layers[:-1]))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -98,16 +132,6 @@ class FrameDecoder(nn.Module):
         rows = self.input(features.flatten(0, -2)).unflatten(-1, (height, width, channels))
         x: Tensor = self.layers(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return x.reshape(*features.shape[:-1], *x.shape[1:])
-
-
-def centred(frame: Tensor) -> Tensor:
-    """Shades 0 to 255 as float32 from -0.5 to 0.5."""
-    return frame.float().mul_(1.0 / 255.0).sub_(0.5)
-
-
-def shades(centred_frame: Tensor) -> Tensor:
-    """Frames of the scale of :func:`centred` as uint8."""
-    return (centred_frame + 0.5).clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
 
 
 def _channels_last(layers: nn.Sequential) -> nn.Sequential:

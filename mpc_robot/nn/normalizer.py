@@ -31,3 +31,7 @@ class Normalizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scaled ``x[..., dim]``."""
         return (x - self.mean) / self.std
+
+    def inverse(self, scaled: Tensor) -> Tensor:
+        """What was scaled to ``scaled[..., dim]``."""
+        return scaled * self.std + self.mean

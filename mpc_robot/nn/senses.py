@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mpc_robot.errors import require
-from mpc_robot.nn.images import FrameDecoder, FrameEncoder, centred
+from mpc_robot.nn.images import FrameDecoder, FrameEncoder, FrameNormalizer
 from mpc_robot.nn.layers import MLP, NormedSiLU
+from mpc_robot.nn.normalizer import Normalizer
 from mpc_robot.nn.symlog import symexp, symlog
 
 
@@ -38,42 +38,91 @@ class SensesConfig:
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
 
 
-class Encoder(nn.Module):
-    """Frames ``[..., H, W, C]``, vectors ``[..., D]`` or both to features ``[..., E]``."""
+class FrameSense(nn.Module):
+    """uint8 frames ``[..., H, W, C]`` to features ``[..., E]``, and back from others ``[..., F]``.
+
+    Attributes:
+        dim: E.
+    """
 
     def __init__(
         self,
-        frame_shape: tuple[int, int, int] | None,
-        vector_dim: int | None,
+        features: int,
+        frame_shape: tuple[int, int, int],
         config: SensesConfig,
         rng: torch.Generator,
     ) -> None:
-        """Networks for what there is; raises ValueError if there is neither."""
+        """``features``: F."""
         super().__init__()
-        seen = frame_shape is not None or vector_dim is not None
-        require(seen, "frame_shape, vector_dim", "at least one of them", None)
-        self.frame = self.vector = None
-        self.dim = 0
-        if frame_shape is not None:
-            self.frame = FrameEncoder(frame_shape, config.channels, config.strides, rng)
-            self.dim += self.frame.dim
-        if vector_dim is not None:
-            sizes = (vector_dim, *[config.units] * config.layers)
-            self.vector = nn.Sequential(MLP(sizes, rng), NormedSiLU(config.units))
-            self.dim += config.units
+        layers = config.channels, config.strides
+        self.scale = FrameNormalizer(frame_shape)
+        self.encoder = FrameEncoder(frame_shape, *layers, rng)
+        self.decoder = FrameDecoder(features, frame_shape, *layers, rng)
+        self.dim = self.encoder.dim
 
-    def forward(self, frame: Tensor | None, vector: Tensor | None) -> Tensor:
-        """The features of what is there; the size of vectors' entries is squashed by symlog."""
-        parts: list[Tensor] = []
-        if self.frame is not None and frame is not None:
-            parts.append(self.frame(frame))
-        if self.vector is not None and vector is not None:
-            parts.append(self.vector(symlog(vector)))
-        return torch.cat(parts, dim=-1)
+    def encode(self, frame: Tensor) -> Tensor:
+        """The features of each frame."""
+        encoded: Tensor = self.encoder(self.scale(frame))
+        return encoded
+
+    def decode(self, features: Tensor) -> Tensor:
+        """Frames ``[..., H, W, C]`` of shades from 0 to 1."""
+        return self.scale.shades(self.decoder(features))
+
+    def loss(self, features: Tensor, frame: Tensor) -> Tensor:
+        """Squared errors ``[...]`` of scaled frames, summed over pixels."""
+        error: Tensor = self.decoder(features) - self.scale(frame)
+        return (error**2).flatten(-3).sum(dim=-1)
 
 
-class Decoder(nn.Module):
-    """What features ``[..., F]`` say that was seen."""
+class VectorSense(nn.Module):
+    """Vectors ``[..., D]`` to features ``[..., E]``, and back from others ``[..., F]``.
+
+    The size of entries is squashed by symlog (arXiv:2301.04104, eq. 9), then normalised.
+
+    Attributes:
+        dim: E.
+    """
+
+    def __init__(
+        self, features: int, vector_dim: int, config: SensesConfig, rng: torch.Generator
+    ) -> None:
+        """``features``: F."""
+        super().__init__()
+        hidden = (config.units,) * config.layers
+        self.normalizer = Normalizer(vector_dim)
+        self.encoder = nn.Sequential(MLP((vector_dim, *hidden), rng), NormedSiLU(config.units))
+        self.decoder = MLP((features, *hidden, vector_dim), rng, zero=True)
+        self.dim = config.units
+
+    def encode(self, vector: Tensor) -> Tensor:
+        """The features of each vector."""
+        encoded: Tensor = self.encoder(self.scaled(vector))
+        return encoded
+
+    def decode(self, features: Tensor) -> Tensor:
+        """Vectors ``[..., D]``."""
+        return symexp(self.normalizer.inverse(self.decoder(features)))
+
+    def loss(self, features: Tensor, vector: Tensor) -> Tensor:
+        """Squared errors ``[...]`` of scaled vectors, summed over entries."""
+        error: Tensor = self.decoder(features) - self.scaled(vector)
+        return (error**2).sum(dim=-1)
+
+    def scaled(self, vector: Tensor) -> Tensor:
+        """What the networks see of vectors."""
+        seen: Tensor = self.normalizer(symlog(vector))
+        return seen
+
+
+class Senses(nn.Module):
+    """Observations to features ``[..., E]``, and back from others ``[..., F]``.
+
+    Attributes:
+        frame: how frames ``[..., H, W, C]`` are seen, None if there are none.
+        vector: how vectors ``[..., D]`` are seen, None if there are none.
+        dim: E.
+    """
 
     def __init__(
         self,
@@ -83,30 +132,46 @@ class Decoder(nn.Module):
         config: SensesConfig,
         rng: torch.Generator,
     ) -> None:
-        """Networks for what there is."""
+        """Networks for what there is, ``features`` being F; raises ValueError if it is nothing."""
         super().__init__()
+        seen = frame_shape is not None or vector_dim is not None
+        require(seen, "frame_shape, vector_dim", "at least one of them", None)
         self.frame = self.vector = None
         if frame_shape is not None:
-            channels, strides = config.channels, config.strides
-            self.frame = FrameDecoder(features, frame_shape, channels, strides, rng)
+            self.frame = FrameSense(features, frame_shape, config, rng)
         if vector_dim is not None:
-            self.vector = MLP((features, *[config.units] * config.layers, vector_dim), rng)
+            self.vector = VectorSense(features, vector_dim, config, rng)
+        self.dim = sum(sense.dim for sense in (self.frame, self.vector) if sense is not None)
 
-    def forward(self, features: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Frames ``[..., H, W, C]`` of shades from -0.5 to 0.5, and vectors ``[..., D]``."""
-        frame = None if self.frame is None else self.frame(features)
-        vector = None if self.vector is None else symexp(self.vector(features))
+    def fit(self, frame: Tensor | None, vector: Tensor | None) -> None:
+        """Take the scale of what was seen."""
+        if self.frame is not None and frame is not None:
+            self.frame.scale.fit(frame)
+        if self.vector is not None and vector is not None:
+            self.vector.normalizer.fit(symlog(vector).flatten(0, -2))
+
+    def encode(self, frame: Tensor | None, vector: Tensor | None) -> Tensor:
+        """The features of what is there."""
+        parts: list[Tensor] = []
+        if self.frame is not None and frame is not None:
+            parts.append(self.frame.encode(frame))
+        if self.vector is not None and vector is not None:
+            parts.append(self.vector.encode(vector))
+        return torch.cat(parts, dim=-1)
+
+    def decode(self, features: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Frames ``[..., H, W, C]`` of shades from 0 to 1, and vectors ``[..., D]``."""
+        frame = None if self.frame is None else self.frame.decode(features)
+        vector = None if self.vector is None else self.vector.decode(features)
         return frame, vector
 
     def losses(
         self, features: Tensor, frame: Tensor | None, vector: Tensor | None
     ) -> dict[str, Tensor]:
-        """Summed squared errors ``[...]`` of frames, and of vectors in symlog."""
+        """Squared errors ``[...]`` of what is there, each summed."""
         losses: dict[str, Tensor] = {}
         if self.frame is not None and frame is not None:
-            error = functional.mse_loss(self.frame(features), centred(frame), reduction="none")
-            losses["frame"] = error.flatten(-3).sum(dim=-1)
+            losses["frame"] = self.frame.loss(features, frame)
         if self.vector is not None and vector is not None:
-            error = self.vector(features) - symlog(vector)
-            losses["vector"] = (error**2).sum(dim=-1)
+            losses["vector"] = self.vector.loss(features, vector)
         return losses

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mpc_robot.errors import require
-from mpc_robot.nn.images import FrameDecoder, FrameEncoder, centred
+from mpc_robot.nn.images import FrameDecoder, FrameEncoder, FrameNormalizer
 from mpc_robot.nn.latents import Gaussian
 from mpc_robot.nn.layers import MLP, NormedSiLU, linear
 
@@ -24,7 +24,8 @@ class VAEConfig:
         units: width of a layer between convolutions and latents, on either side: where a thing is
             and how it is turned must meet somewhere [1,024 in the decoder].
         tolerance: divergence per latent below which nothing is gained, nats [0.5].
-        frame_scale: weight of squared errors; with more, smaller things are worth their nats [1].
+        frame_scale: weight of squared errors of scaled frames; with more, smaller things are worth
+            their nats [1, of shades from 0 to 1].
     """
 
     latents: int = 32
@@ -53,6 +54,7 @@ class VAE(nn.Module):
         """One that knows nothing yet; raises ValueError if frames do not fit the convolutions."""
         super().__init__()
         self.config, layers = config, (config.channels, config.strides)
+        self.scale = FrameNormalizer(frame_shape)
         self.encoder = FrameEncoder(frame_shape, *layers, rng)
         self.posterior = MLP((self.encoder.dim, config.units, 2 * config.latents), rng)
         self.decoder = nn.Sequential(
@@ -63,11 +65,11 @@ class VAE(nn.Module):
 
     def encode(self, frame: Tensor) -> Gaussian:
         """What uint8 frames ``[..., H, W, C]`` may stand for: latents ``[..., Z]``."""
-        mean, log_variance = self.posterior(self.encoder(frame)).chunk(2, dim=-1)
+        mean, log_variance = self.posterior(self.encoder(self.scale(frame))).chunk(2, dim=-1)
         return Gaussian(mean, torch.exp(0.5 * log_variance))
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Frames ``[..., H, W, C]`` of latents, of shades from -0.5 to 0.5."""
+        """Frames ``[..., H, W, C]`` of latents, scaled."""
         drawn: Tensor = self.decoder(latent)
         return drawn
 
@@ -81,13 +83,13 @@ def divergence(posterior: Gaussian, tolerance: float) -> Tensor:
 def vae_loss(vae: VAE, frame: Tensor, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
     """The loss of frames ``[B, H, W, C]``, and metrics.
 
-    Squared errors of shades in [0, 1], summed over pixels, and the divergence from the prior
+    Squared errors of scaled frames, summed over pixels, and the divergence from the prior
     (arXiv:1803.10122, appendix A.1).
     """
     posterior = vae.encode(frame)
     noise = torch.randn(posterior.mean.shape, generator=rng)
     drawn = vae.decode(posterior.sample(noise))
-    error = ((drawn - centred(frame)) ** 2).flatten(-3).sum(dim=-1).mean()
+    error = ((drawn - vae.scale(frame)) ** 2).flatten(-3).sum(dim=-1).mean()
     excess = divergence(posterior, vae.config.tolerance).mean()
     loss = vae.config.frame_scale * error + excess
     return loss, {"vae/frame": error.item(), "vae/divergence": excess.item()}

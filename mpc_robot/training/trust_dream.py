@@ -119,8 +119,8 @@ def imagine(
 
 def shown(model: RSSM, features: Tensor) -> Tensor:
     """What features ``[..., F]`` look like: frames of shades from 0 to 1, or vectors."""
-    frame, vector = model.decoder(features)
-    looks: Tensor = vector if frame is None else (frame + 0.5).clamp(0.0, 1.0)
+    frame, vector = model.senses.decode(features)
+    looks: Tensor = vector if frame is None else frame
     return looks
 
 

@@ -127,6 +127,25 @@ def test_as_much_is_learned_before_it_acts_as_is_asked_for() -> None:
     assert agent.behaviour.updates.item() == 3
 
 
+@both
+def test_what_is_seen_is_scaled_by_what_warm_up_showed(name: str) -> None:
+    def scales() -> dict[str, torch.Tensor]:
+        return {key: part.clone() for key, part in agent.model.senses.named_buffers()}
+
+    agent = make(name)
+    at_first = scales()
+    live(agent, 9)
+    unknown = scales()
+    live(agent, 1)
+    known = scales()
+    live(agent, 10)
+    for key, part in scales().items():
+        assert torch.equal(unknown[key], at_first[key]) and torch.equal(known[key], part)
+        assert not torch.equal(known[key], at_first[key])
+    if name == "Spot-v0":  # one column of 16 is bright, wherever it is
+        assert known["frame.scale.mean"].mean().item() == pytest.approx(255 / 16, rel=1e-5)
+
+
 def test_what_was_seen_is_remembered_as_frames() -> None:
     agent = make()
     live(agent, 20)
@@ -197,6 +216,7 @@ def test_presets_know_frames_from_vectors() -> None:
         frames = dreamer_preset(name, "CartpoleBalance-v0+pixels+repeat2")
         vectors = dreamer_preset(name, "CartpoleBalance-v0")
         assert frames.model.explained < 1.0 == vectors.model.explained
+        assert frames.model.decoder_scale < vectors.model.decoder_scale
         assert replace(frames, model=vectors.model) == vectors
 
 

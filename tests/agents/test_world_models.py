@@ -307,7 +307,7 @@ def test_rewards_of_any_scale_leave_no_nan_behind() -> None:
 def test_what_was_learned_in_the_dream_holds_in_reality() -> None:
     """The dot is brought to where it is worth most, by a controller that never moved it."""
     agent = make(
-        vae=VAEConfig(latents=2, channels=(8, 8), strides=(4, 2), units=32, frame_scale=10.0),
+        vae=VAEConfig(latents=2, channels=(8, 8), strides=(4, 2), units=32),
         memory=MDNRNNConfig(hidden=16, mixtures=2, units=16),
         rounds=1,
         collect_steps=300,

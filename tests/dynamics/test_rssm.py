@@ -65,7 +65,7 @@ def test_sequences_are_observed_step_by_step(config: RSSMConfig) -> None:
         before = RSSMState(state.deter * keep, state.stoch * keep)
         deter = ours._remember(before, ours._driven(seen.action[:, t]) * keep)
         assert seen.vector is not None
-        embedded = ours.embed_in(ours.encoder(None, seen.vector[:, t]))
+        embedded = ours.embed_in(ours.senses.encode(None, seen.vector[:, t]))
         latent = ours.latent.distribution(ours.posterior_out(embedded + ours.deter_in(deter)))
         state = RSSMState(deter, latent.sample(noise[t]))
         torch.testing.assert_close(states.deter[:, t], deter, rtol=1e-4, atol=1e-5)
@@ -135,7 +135,7 @@ def reached(loss: torch.Tensor, ours: RSSM) -> set[str]:
     """The parts of the model that a gradient reaches."""
     ours.zero_grad()
     loss.backward()
-    parts = ("encoder", "embed_in", "posterior_out", "prior", "core")
+    parts = ("senses", "embed_in", "posterior_out", "prior", "core")
     return {
         part
         for part in parts
@@ -153,7 +153,7 @@ def test_each_divergence_trains_its_own_side(config: RSSMConfig) -> None:
     assert reached(dynamics.sum(), ours) == {"prior", "core"}
     _, posterior, prior = ours.observe(seen, generator())
     _, representation = divergences(posterior, prior, free_nats=0.0)
-    assert reached(representation.sum(), ours) == {"encoder", "embed_in", "posterior_out", "core"}
+    assert reached(representation.sum(), ours) == {"senses", "embed_in", "posterior_out", "core"}
 
 
 def test_free_nats_are_free() -> None:
@@ -250,7 +250,7 @@ def test_a_linear_system_is_predicted() -> None:
         states, _, _ = ours.observe(parts(truth, (slice(None), slice(5))), rng)
         state = RSSMState(states.deter[:, -1], states.stoch[:, -1])
         futures = [ours.rollout(state, truth.action[:, 5:], rng) for _ in range(10)]
-        drawn = [ours.decoder(each.observations[:, 0, 1:])[1] for each in futures]
+        drawn = [ours.senses.decode(each.observations[:, 0, 1:])[1] for each in futures]
         vector = torch.stack([each for each in drawn if each is not None]).mean(dim=0)
         reward = torch.stack([each.rewards[:, 0] for each in futures]).mean(dim=0)
     wrong = ((vector - truth.vector[:, 5:]) ** 2).mean(dim=(0, 2))
@@ -336,14 +336,14 @@ def test_frames_and_vectors_are_seen_and_explained_together() -> None:
     seen = replace(sequences(), frame=frame)
     loss, states, metrics = model_loss(ours, seen, rng)
     assert metrics.keys() >= {"model/frame", "model/vector", "model/reward", "model/continue"}
-    drawn, vector = ours.decoder(states.features)
+    drawn, vector = ours.senses.decode(states.features)
     assert drawn is not None and vector is not None
     assert (drawn.shape, vector.shape) == ((3, 5, 16, 16, 3), (3, 5, 2))
-    expected = ((drawn - (frame / 255.0 - 0.5)) ** 2).sum(dim=(2, 3, 4)).mean().item()
+    expected = ((drawn - frame / 255.0) ** 2).sum(dim=(2, 3, 4)).mean().item()
     assert metrics["model/frame"] == pytest.approx(expected, rel=1e-4)
     loss.backward()
-    assert ours.encoder.frame is not None and ours.encoder.vector is not None
-    for part in (ours.encoder.frame, ours.encoder.vector):
+    assert ours.senses.frame is not None and ours.senses.vector is not None
+    for part in (ours.senses.frame.decoder, ours.senses.vector.decoder):
         assert any(p.grad is not None and p.grad.any() for p in part.parameters())
     belief = LatentFilter(ours)
     both = {"frame": frame[0, 0].numpy(), "vector": np.zeros(2)}

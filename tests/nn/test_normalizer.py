@@ -16,6 +16,7 @@ def test_data_come_out_with_zero_mean_and_unit_variance() -> None:
     np.testing.assert_allclose(scale.std.numpy(), data.std(0), rtol=1e-4)
     scaled = scale(torch.as_tensor(data, dtype=torch.float32)).numpy()
     np.testing.assert_allclose(scaled, (data - data.mean(0)) / data.std(0), atol=1e-3)
+    np.testing.assert_allclose(scale.inverse(torch.as_tensor(scaled)), data, rtol=1e-4)
 
 
 def test_an_entry_that_never_varies_is_only_centred() -> None:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import distributions
 
-from mpc_robot.nn.images import centred
 from mpc_robot.nn.latents import Gaussian
 from mpc_robot.nn.vae import VAE, VAEConfig, divergence, vae_loss
 
@@ -52,8 +51,10 @@ def test_the_loss_is_what_is_drawn_wrongly_and_the_divergence() -> None:
     with torch.no_grad():
         vae.posterior[-1].weight[3:] = 0.0
         vae.posterior[-1].bias[3:] = -40.0
+        vae.decoder[-1].layers[-1].weight.normal_(generator=generator(2))
+        vae.scale.fit(seen)
     mean = vae.encode(seen).mean
-    error = (vae.decode(mean) - centred(seen)).square().sum(dim=(1, 2, 3)).mean()
+    error = (vae.decode(mean) - vae.scale(seen)).square().sum(dim=(1, 2, 3)).mean()
     loss, metrics = vae_loss(vae, seen, generator())
     assert metrics["vae/frame"] == pytest.approx(error.item(), rel=1e-4)
     # Of a variance e^-40, the divergence is half of 40 - 1 + mean², for each of three latents.
@@ -72,7 +73,7 @@ def test_it_learns_what_tells_frames_apart() -> None:
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    spread = (centred(seen) - centred(seen).mean(dim=0)).square().sum() / 4
+    spread = (vae.scale(seen) - vae.scale(seen).mean(dim=0)).square().sum() / 4
     assert metrics["vae/frame"] < 0.4 * spread.item()
     assert metrics["vae/divergence"] < 15.0
 

@@ -49,11 +49,15 @@ class Walk:
     def reward(self, features: Tensor) -> Tensor:
         return 2.0 * features[..., 0]
 
-    def decoder(self, features: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    @property
+    def senses(self) -> Walk:
+        return self
+
+    def decode(self, features: Tensor) -> tuple[Tensor | None, Tensor | None]:
         seen = features + self.blur
         if not self.frames:
             return None, seen
-        return seen[..., None, None, :].expand(*seen.shape[:-1], SIDE, SIDE, 3) - 0.5, None
+        return seen[..., None, None, :].expand(*seen.shape[:-1], SIDE, SIDE, 3), None
 
 
 def episode(steps: int, seed: int = 0, *, frames: bool = False) -> Episode:
