@@ -123,7 +123,7 @@ class FrameDecoder(nn.Module):
         for (fan_in, fan_out), stride in zip(pairs, strides[::-1], strict=True):
             layer = _convolution(nn.ConvTranspose2d, fan_in, fan_out, stride, rng)
             layers += [layer, ChannelNorm(fan_out)]
-        nn.init.zeros_(layers[-2].weight)
+        nn.init.zeros_(layer.weight)
         self.layers = _channels_last(nn.Sequential(*layers[:-1]))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ def _convolution(
     fan_out: int,
     stride: int,
     rng: torch.Generator,
-) -> nn.Module:
+) -> nn.Conv2d | nn.ConvTranspose2d:
     """One that divides, or multiplies, height and width by ``stride``."""
     padding = (KERNEL - stride) // 2
     layer: nn.Conv2d | nn.ConvTranspose2d = skip_init(

@@ -119,9 +119,7 @@ def imagine(
 
 def shown(model: RSSM, features: Tensor) -> Tensor:
     """What features ``[..., F]`` look like: frames of shades from 0 to 1, or vectors."""
-    frame, vector = model.senses.decode(features)
-    looks: Tensor = vector if frame is None else frame
-    return looks
+    return next(seen for seen in model.senses.decode(features) if seen is not None)
 
 
 def dream_errors(
