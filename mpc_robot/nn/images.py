@@ -123,8 +123,8 @@ class FrameDecoder(nn.Module):
         for (fan_in, fan_out), stride in zip(pairs, strides[::-1], strict=True):
             layer = _convolution(nn.ConvTranspose2d, fan_in, fan_out, stride, rng)
             layers += [layer, ChannelNorm(fan_out)]
-        nn.init.zeros_(layer.weight)
         self.layers = _channels_last(nn.Sequential(*layers[:-1]))
+        nn.init.zeros_(self.layers[-1].get_parameter("weight"))
 
     def forward(self, features: Tensor) -> Tensor:
         """The frame that each row of features stands for."""
