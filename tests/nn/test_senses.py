@@ -1,0 +1,72 @@
+"""What a world model sees: what is drawn and missed before anything is learned, in closed form."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from mpc_robot.nn.images import LEAST_STD
+from mpc_robot.nn.senses import Senses, SensesConfig
+
+SHAPE = (8, 8, 3)
+CONFIG = SensesConfig(channels=(4, 4), strides=(2, 2), units=8, layers=2)
+FEATURES = 5
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def senses(frame_shape: tuple[int, int, int] | None, vector_dim: int | None) -> Senses:
+    return Senses(FEATURES, frame_shape, vector_dim, CONFIG, generator())
+
+
+def seen(*rows: int) -> tuple[Tensor, Tensor]:
+    """Frames ``[*rows, *SHAPE]`` that vary little to the left, and vectors ``[*rows, 3]``."""
+    rng = generator(1)
+    frame = torch.randint(256, (*rows, *SHAPE), generator=rng)
+    frame[..., :4, :] = 100 + frame[..., :4, :] % 5
+    size = torch.tensor([0.1, 3.0, 2_000.0])
+    return frame.to(torch.uint8), size * (1.0 + torch.randn(*rows, 3, generator=rng))
+
+
+def test_at_first_the_mean_is_drawn_and_every_entry_is_missed_by_its_variance() -> None:
+    ours, (frame, vector) = senses(SHAPE, 3), seen(6, 7)
+    ours.fit(frame, vector)
+    features = torch.randn(6, 7, FEATURES, generator=generator(2))
+    drawn, said = ours.decode(features)
+    assert drawn is not None and said is not None
+    torch.testing.assert_close(drawn[3, 4], frame.float().mean(dim=(0, 1)) / 255.0)
+    squashed = torch.sign(vector) * torch.log1p(vector.abs())
+    middle = squashed.mean(dim=(0, 1))
+    torch.testing.assert_close(said[2, 5], torch.sign(middle) * torch.expm1(middle.abs()))
+    losses = ours.losses(features, frame, vector)
+    assert losses["vector"].mean().item() == pytest.approx(3.0, rel=1e-5)
+    variance = frame.double().var(dim=(0, 1), correction=0)
+    expected = (variance / variance.clamp(min=LEAST_STD**2)).sum().item()
+    assert losses["frame"].mean().item() == pytest.approx(expected, rel=1e-5)
+    assert losses["frame"].shape == losses["vector"].shape == (6, 7)
+    assert 8 * 4 * 3 < expected < 8 * 4 * 3 * 1.2  # the right half, and a little of the left
+
+
+def test_features_are_those_of_each_part_side_by_side() -> None:
+    ours, (frame, vector) = senses(SHAPE, 3), seen(20)
+    both = ours.encode(frame, vector)
+    assert both.shape == (20, ours.dim)
+    assert ours.frame is not None and ours.vector is not None
+    frames, vectors = ours.frame.encode(frame), ours.vector.encode(vector)
+    assert torch.equal(both, torch.cat([frames, vectors], dim=-1))
+    assert frames.std() > 0 and vectors.std() > 0
+
+
+def test_what_is_not_there_is_not_drawn() -> None:
+    frame, vector = seen(2)
+    features = torch.zeros(2, FEATURES)
+    drawn, said = senses(SHAPE, None).decode(features)
+    assert drawn is not None and said is None
+    drawn, said = senses(None, 3).decode(features)
+    assert drawn is None and said is not None
+    assert senses(None, 3).losses(features, None, vector).keys() == {"vector"}
+    with pytest.raises(ValueError, match="frame_shape, vector_dim: expected at least one"):
+        senses(None, None)
