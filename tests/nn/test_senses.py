@@ -61,7 +61,7 @@ def test_features_are_those_of_each_part_side_by_side() -> None:
 
 
 def test_what_is_not_there_is_not_drawn() -> None:
-    frame, vector = seen(2)
+    vector = seen(2)[1]
     features = torch.zeros(2, FEATURES)
     drawn, said = senses(SHAPE, None).decode(features)
     assert drawn is not None and said is None
