@@ -38,7 +38,8 @@ class RSSMConfig:
         units: width of a hidden layer of reward and continue heads [as ``hidden``].
         layers: hidden layers of these heads [1].
         rewards: ``twohot`` or ``gaussian``, the likelihood of rewards [twohot; v1, v2: gaussian].
-        decoder_scale: weight of squared errors of what was seen, as scaled [1; v1, v2: 0.5].
+        decoder_scale: weight of squared errors of what was seen, as its networks scale it [1, of
+            raw frames; v1, v2: 0.5].
         explained: share of a sequence's steps, drawn anew each time, whose observations are decoded
             in training [1]: decoding frames is half of the work, and less of it is not less right.
         dynamics_scale: weight of the divergence that trains the prior [1; v1: 1; v2: 0.8].
