@@ -89,6 +89,16 @@ class Decision:
     q: Floats
     simulations: int
 
+    @property
+    def improved_value(self) -> Floats:
+        """What the policy expects of those actions that were tried ``[B]``.
+
+        Unlike ``value`` it does not count what was only tried: halving tries bad actions often.
+        """
+        share = self.policy * (self.visits > 0)
+        value: Floats = (share * self.q).sum(axis=1) / share.sum(axis=1)
+        return value
+
 
 def search(
     model: SearchModel[Embedding],

@@ -24,7 +24,7 @@ from mpc_robot.controllers.tree_rules import GumbelConfig
 from mpc_robot.controllers.tree_search import Decision, SearchConfig, TreeSearch, search
 from mpc_robot.controllers.trees import Trees
 from mpc_robot.data.replay import Experience
-from mpc_robot.data.searched import Floats, Opinions, PositionReplay
+from mpc_robot.data.searched import Opinions, PositionReplay
 from mpc_robot.dynamics.muzero import Hidden, MuZeroModel, MuZeroModelConfig
 from mpc_robot.dynamics.sampled_actions import torch_generator
 from mpc_robot.envs.base import DiscreteSpec, EnvSpec, Task, discrete_spec, env_spec
@@ -49,7 +49,8 @@ class MuZeroConfig:
     Attributes:
         model: shape of the networks.
         gumbel: how a search explores [Gumbel MuZero: 16 considered, scale 0.1 and 50 visits].
-        simulations: of a search [50 in Atari; Gumbel MuZero learns with 2 to 50].
+        simulations: of a search in learning [50 in Atari; Gumbel MuZero learns with 2 to 50].
+        simulations_of_controller: of a search when it matters.
         discount: of rewards per step [0.997].
         unroll: steps that the model is followed for in learning [5].
         n_step: rewards before the value of a search closes a target [10; EfficientZero: 5].
@@ -59,7 +60,7 @@ class MuZeroConfig:
         entropy_weight: reward for not being sure yet, nats [0; EfficientZero V2,
             arXiv:2403.00564: 0.005].
         batch_size: positions per update [1024; EfficientZero: 256].
-        updates_per_step: per env step.
+        updates_per_step: per env step after warm-up; in games, per move of one that has ended.
         warmup_steps: env steps before learning begins; until then the search knows nothing.
         learning_rate: of AdamW.
         weight_decay: of AdamW [1e-4].
@@ -81,6 +82,7 @@ class MuZeroConfig:
     model: MuZeroModelConfig = field(default_factory=MuZeroModelConfig)
     gumbel: GumbelConfig = field(default_factory=GumbelConfig)
     simulations: int = 16
+    simulations_of_controller: int = 16
     discount: float = 0.997
     unroll: int = 5
     n_step: int = 5
@@ -88,7 +90,7 @@ class MuZeroConfig:
     consistency_weight: float = 2.0
     entropy_weight: float = 0.005
     batch_size: int = 128
-    updates_per_step: int = 1
+    updates_per_step: float = 1.0
     warmup_steps: int = 1_000
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
@@ -106,11 +108,11 @@ class MuZeroConfig:
         """Raises ValueError naming the field that makes no sense."""
         require(0.0 < self.discount <= 1.0, "discount", "in (0, 1]", self.discount)
         for name in (
-            *("simulations", "unroll", "n_step", "batch_size", "updates_per_step"),
+            *("simulations", "simulations_of_controller", "unroll", "n_step", "batch_size"),
             *("warmup_steps", "reanalyse_every", "reanalyse_batch", "target_every", "games"),
         ):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        for name in ("learning_rate", "max_grad_norm"):
+        for name in ("updates_per_step", "learning_rate", "max_grad_norm"):
             require(getattr(self, name) > 0.0, name, "positive", getattr(self, name))
         for name in (
             *("value_weight", "consistency_weight", "entropy_weight", "weight_decay"),
@@ -130,13 +132,6 @@ def muzero_spec(env: gym.Env[Any, Any]) -> EnvSpec | DiscreteSpec:
     return discrete_spec(env) if numbered else env_spec(env)
 
 
-def improved_value(decision: Decision) -> Floats:
-    """What the improved policy expects of those actions that were tried ``[B]``."""
-    share = decision.policy * (decision.visits > 0)
-    value: Floats = (share * decision.q).sum(axis=1) / share.sum(axis=1)
-    return value
-
-
 def think(
     model: MuZeroModel,
     observation: npt.NDArray[np.floating],
@@ -147,7 +142,7 @@ def think(
     roots = model.root(observation, rng)
     decision = search(model, Trees(roots, rng), config, rng)
     policy = decision.policy.astype(np.float32)
-    return Opinions(roots.embedding[1], policy, improved_value(decision)), decision
+    return Opinions(roots.embedding[1], policy, decision.improved_value), decision
 
 
 class MuZero:
@@ -160,7 +155,7 @@ class MuZero:
         rng: draws everything.
         exploring: how it searches while it learns.
         deciding: how it searches when it matters.
-        steps: real steps so far.
+        steps: real steps so far, of which it can learn.
         updates: of the model so far.
     """
 
@@ -200,7 +195,9 @@ class MuZero:
         )
         self.steps = self.updates = self._revised = 0
         self.exploring = SearchConfig(config.gumbel, config.simulations)
-        self.deciding = SearchConfig(replace(config.gumbel, noise=0.0), config.simulations)
+        self.deciding = SearchConfig(
+            replace(config.gumbel, noise=0.0), config.simulations_of_controller
+        )
         self._opinions: Opinions | None = None
 
     def act(self, observation: npt.NDArray[np.float64], explore: bool) -> npt.NDArray[np.float64]:
@@ -223,11 +220,11 @@ class MuZero:
         self.steps += 1
 
     def update(self) -> Metrics:
-        """Learn from positions, and every so often search old ones again."""
-        if self.steps < self.config.warmup_steps:
-            return {}
+        """Learn from positions as often as is due, and every so often search old ones again."""
+        since = self.steps - self.config.warmup_steps + 1
+        due = int(self.config.updates_per_step * since) - self.updates
         metrics: Metrics = {}
-        for _ in range(self.config.updates_per_step):
+        for _ in range(due):
             if self.updates % self.config.target_every == 0:
                 self.follow()
             if self.updates % self.config.reanalyse_every == 0:

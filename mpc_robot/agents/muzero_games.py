@@ -103,12 +103,9 @@ class MuZeroOfGames(MuZero):
     def play_round(self) -> Iterator[tuple[int, Metrics]]:
         """Play against itself until as many games have ended as are played side by side.
 
-        Yields:
-            Moves that were just made, one in each game; and at the end what became of the games.
+        Yields moves that were just made, one in each game; and at the end what became of the games.
         """
-        for moves, metrics in self.self_play.play_round(self._decide, self.remember):
-            self.steps += moves
-            yield moves, metrics
+        return self.self_play.play_round(self._decide, self.remember)
 
     def _decide(self) -> tuple[npt.NDArray[np.int64], Decision]:
         """Moves in the games as they stand, and what the search thought of them."""
@@ -128,6 +125,7 @@ class MuZeroOfGames(MuZero):
             step = Experience(seen[t], action, rewards[t], seen[t + 1], over, False)
             beyond = 0.0 if over else played.value[t + 1]
             self.replay.add(step, action.astype(np.float32), opinions, beyond)
+        self.steps += len(played)
 
     def controller(self) -> TreeSearch[Hidden]:
         """Searches the model as it is now and will become, without exploration."""

@@ -29,14 +29,15 @@ PRESETS = {
     "tic_tac_toe": MuZeroConfig(
         model=MuZeroModelConfig(support=1.0, bins=21),
         gumbel=GumbelConfig(value_scale=1.0, least_range=2.0),
+        simulations_of_controller=64,
         discount=1.0,
         n_step=9,
         value_weight=1.0,
         entropy_weight=0.0,
-        updates_per_step=4,
         warmup_steps=2_000,
         priority_exponent=0.0,
-        opening_moves=4,
+        capacity=30_000,
+        opening_moves=6,
     ),
 }
 """By name of the task: what is worth little needs few bins, and short episodes little warm-up.

@@ -66,11 +66,11 @@ class SelfPlay:
 
     def move(self, action: npt.NDArray[np.int64], decision: Decision) -> list[Played]:
         """Take ``action[G]``, remember what the search thought, and hand over games that ended."""
-        ended = list[Played]()
+        ended, values = list[Played](), decision.improved_value
         for i, (state, taken) in enumerate(zip(self.states, action.tolist(), strict=True)):
             state.apply_action(taken)
             self._policies[i].append(decision.policy[i])
-            self._values[i].append(float(decision.value[i]))
+            self._values[i].append(float(values[i]))
             if state.is_terminal():
                 ended.append(self._take(i))
         return ended

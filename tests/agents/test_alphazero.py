@@ -114,8 +114,8 @@ def test_the_first_moves_may_be_drawn_from_the_policy() -> None:
     agent = make(drawn_moves=1, games=4_000)
     policy = np.tile([0.5, 0.0, 0.3, 0.2, 0, 0, 0, 0, 0], (4_000, 1))
     best = np.full(4_000, 2)
-    nothing = np.zeros((4_000, 9))
-    decision = Decision(best, policy, best / 1.0, nothing.astype(np.int32), nothing, 1)
+    tried, q = (policy > 0.0).astype(np.int32), np.zeros((4_000, 9))
+    decision = Decision(best, policy, best / 1.0, tried, q, 1)
     chosen = agent._chosen(decision)
     np.testing.assert_allclose(np.bincount(chosen, minlength=9) / 4_000, policy[0], atol=0.03)
     agent.self_play.move(chosen, decision)
@@ -128,8 +128,10 @@ def test_games_against_oneself_follow_one_another(opening_moves: int) -> None:
     play, ended = SelfPlay(game, 3, opening_moves, rng), list[Played]()
     for _ in range(40):
         action = np.array([rng.choice(state.legal_actions()) for state in play.states])
-        nothing = np.zeros((3, 9))
-        decision = Decision(action, nothing, action / 1.0, nothing.astype(np.int32), nothing, 1)
+        sure = np.eye(9)[action]
+        decision = Decision(
+            action, sure, np.zeros(3), sure.astype(np.int32), sure * action[:, None], 1
+        )
         ended += play.move(action, decision)
     assert len(ended) >= 12
     for each in ended:

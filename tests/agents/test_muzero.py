@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mpc_robot.agents.muzero import MuZero, MuZeroConfig, choices_of, improved_value, muzero_spec
+from mpc_robot.agents.muzero import MuZero, MuZeroConfig, choices_of, muzero_spec
 from mpc_robot.agents.muzero_loss import (
     importance_weights,
     losses,
@@ -20,7 +20,6 @@ from mpc_robot.agents.muzero_loss import (
     targets_of,
     unrolled,
 )
-from mpc_robot.controllers.tree_search import Decision
 from mpc_robot.data.replay import Experience
 from mpc_robot.data.searched import Opinions, Windows
 from mpc_robot.dynamics.muzero import MuZeroModel, MuZeroModelConfig
@@ -176,18 +175,6 @@ def test_the_policys_loss_is_the_cross_entropy() -> None:
     chance = 1.0 / (1.0 + np.e)
     expected = -0.25 * np.log(chance) - 0.75 * np.log(1.0 - chance)
     torch.testing.assert_close(parts["policy"], torch.full((2, 4), float(expected)))
-
-
-def test_the_value_of_a_position_is_what_the_improved_policy_expects() -> None:
-    decision = Decision(
-        action=np.array([1]),
-        policy=np.array([[0.2, 0.6, 0.2]]),
-        value=np.array([9.0]),
-        visits=np.array([[3, 5, 0]], np.int32),
-        q=np.array([[1.0, 3.0, 77.0]]),
-        simulations=8,
-    )
-    assert improved_value(decision).tolist() == [pytest.approx((0.2 + 1.8) / 0.8)]
 
 
 # The whole of it.

@@ -18,6 +18,7 @@ from mpc_robot.agents.muzero_games import MuZeroOfGames
 from mpc_robot.agents.muzero_loss import targets_of
 from mpc_robot.agents.self_play import Played
 from mpc_robot.controllers.tree_rules import GumbelConfig
+from mpc_robot.controllers.tree_search import Decision
 from mpc_robot.dynamics.muzero import MuZeroModelConfig
 from mpc_robot.envs import make_env
 from mpc_robot.envs.openspiel import game_task
@@ -130,6 +131,34 @@ def test_it_wins_at_nim_wherever_minimax_does() -> None:
         won = outcomes(state)
         found.append(won[int(player.act(moves)[0])] == max(won.values()))
     assert len(found) > 5 and all(found)
+
+
+def test_it_learns_as_often_as_is_due_by_the_moves_of_games_that_have_ended() -> None:
+    agent = new(NIM, updates_per_step=0.5)
+    learn(agent, 20)
+    assert agent.steps == len(agent.replay.going) > 100
+    assert agent.updates == (agent.steps - SMALL.warmup_steps + 1) // 2
+
+
+def test_it_waits_for_games_to_end_however_long_they_are() -> None:
+    agent = new("go(board_size=3)", games=8)
+    for _ in agent.play_round():
+        assert len(agent.replay) > 0 or not agent.update()
+
+
+def test_a_won_position_is_remembered_as_won() -> None:
+    """Halving tries the moves that lose as well; what is remembered is the move that wins."""
+    agent = new("tic_tac_toe", simulations=32)
+    won = Decision(
+        action=np.zeros(4, np.int64),
+        policy=np.full((4, 9), [0.99, 0.01, *[0.0] * 7]),
+        value=np.zeros(4),
+        visits=np.full((4, 9), [16, 16, *[0] * 7], np.int32),
+        q=np.full((4, 9), [1.0, -1.0, *[0.0] * 7]),
+        simulations=32,
+    )
+    agent.self_play.move(np.zeros(4, np.int64), won)
+    np.testing.assert_allclose(agent.self_play.state_dict()["value"], 0.98)
 
 
 def test_it_goes_on_to_the_bit() -> None:

@@ -465,3 +465,15 @@ def test_an_action_is_held_until_it_is_time_to_decide_again() -> None:
     assert (search.act(np.array([4])) == first).all(), "a reset forgets what is held"
     with pytest.raises(ValueError, match="replan_every: expected at least 1, got 0"):
         TreeSearch(model, replan_every=0)
+
+
+def test_the_improved_value_is_what_the_policy_expects_of_what_was_tried() -> None:
+    decision = Decision(
+        action=np.array([1]),
+        policy=np.array([[0.2, 0.6, 0.2]]),
+        value=np.array([9.0]),
+        visits=np.array([[3, 5, 0]], np.int32),
+        q=np.array([[1.0, 3.0, 77.0]]),
+        simulations=8,
+    )
+    assert decision.improved_value.tolist() == [pytest.approx((0.2 + 1.8) / 0.8)]
