@@ -22,7 +22,7 @@ from mpc_robot.controllers.filtered import FilteredController
 from mpc_robot.controllers.policy import PolicyController
 from mpc_robot.data.replay import Experience
 from mpc_robot.data.sequences import SequenceReplay, Sequences
-from mpc_robot.dynamics.rssm import RSSM, RSSMConfig
+from mpc_robot.dynamics.rssm import RSSM, RSSMConfig, RSSMState
 from mpc_robot.dynamics.rssm_filter import LatentFilter
 from mpc_robot.dynamics.rssm_loss import model_loss
 from mpc_robot.envs.base import EnvSpec, PixelSpec, Task, env_spec, pixel_spec
@@ -42,7 +42,8 @@ class DreamerConfig:
         length: observations in each [64; v1, v2: 50].
         update_every: actions per training step [1 for vectors, 4 for frames; v1: 10; v2: 5].
         warmup_steps: random actions before learning begins [v1: 2500; v2: 500].
-        pretrain: training steps when it begins [1; v1, v2: 100].
+        pretrain: training steps of the world model alone when it begins [0; v1, v2: 100 of all]:
+            what is learned in a wrong world is unlearned slowly, and does not see much meanwhile.
         capacity: observations that are remembered, a multiple of 1000 [1,000,000].
     """
 
@@ -51,15 +52,16 @@ class DreamerConfig:
     behaviour: BehaviourConfig = field(default_factory=BehaviourConfig)
     batch_size: int = 16
     length: int = 32
-    update_every: int = 2
-    warmup_steps: int = 500
-    pretrain: int = 100
+    update_every: int = 1
+    warmup_steps: int = 1_000
+    pretrain: int = 400
     capacity: int = 100_000
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
-        for name in ("batch_size", "update_every", "pretrain"):
+        for name in ("batch_size", "update_every"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        require(self.pretrain >= 0, "pretrain", "at least 0", self.pretrain)
         require(self.length >= 2, "length", "at least 2", self.length)
         enough = self.warmup_steps >= self.length
         require(enough, "warmup_steps", f"at least the length {self.length}", self.warmup_steps)
@@ -145,8 +147,8 @@ class Dreamer:
         """Take the scale of what was seen in warm-up, and learn from it."""
         seen = self._sample()
         self.model.senses.fit(seen.frame, seen.vector)
-        for _ in range(self.config.pretrain - 1):
-            self.learn()
+        for _ in range(self.config.pretrain):
+            self._learn_model()
 
     def _sample(self) -> Sequences:
         """Sequences of the replay."""
@@ -154,10 +156,15 @@ class Dreamer:
 
     def learn(self) -> Metrics:
         """One training step of the world model, and of actor and critic inside it."""
+        seen, states, metrics = self._learn_model()
+        return metrics | self.behaviour.learn(self.model, states.detach(), seen, self.rng)
+
+    def _learn_model(self) -> tuple[Sequences, RSSMState, Metrics]:
+        """One training step of the world model; what it saw, and the states that explain it."""
         seen = self._sample()
         loss, states, metrics = model_loss(self.model, seen, self.rng)
         metrics["model/gradient"] = self._descent.step(loss)
-        return metrics | self.behaviour.learn(self.model, states.detach(), seen, self.rng)
+        return seen, states, metrics
 
     def controller(self) -> FilteredController:
         """The policy as it is now and will become, without exploration."""

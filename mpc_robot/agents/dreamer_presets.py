@@ -13,30 +13,42 @@ from mpc_robot.nn.descent import DescentConfig
 SIZE = "tiny"
 """Of :data:`mpc_robot.dynamics.rssm_presets.SIZES`."""
 
-V3 = DreamerConfig(model=SIZES[SIZE], behaviour=BehaviourConfig(discount=0.99))
+TINY = replace(SIZES[SIZE], reward_scale=5.0)
+
+V3 = DreamerConfig(
+    model=TINY,
+    behaviour=BehaviourConfig(
+        slow_rate=0.1,
+        starts=16,
+        discount=0.98,
+        entropy=1e-3,
+        critic_descent=DescentConfig(1e-3),
+    ),
+)
 
 V2 = replace(
     V3,
-    model=rssm_v2(SIZES[SIZE]),
+    model=rssm_v2(TINY),
     model_descent=DescentConfig(1e-3, "norm", 100.0),
     behaviour=BehaviourConfig(
         critic="gaussian",
         slow="target",
         slow_rate=1.0,
-        slow_every=100,
+        slow_every=25,
         replay_scale=0.0,
-        discount=0.99,
+        starts=16,
+        discount=0.98,
         reinforce=0.0,
         entropy=1e-4,
         percentiles=None,
         actor_descent=DescentConfig(3e-4, "norm", 100.0),
-        critic_descent=DescentConfig(3e-4, "norm", 100.0),
+        critic_descent=DescentConfig(1e-3, "norm", 100.0),
     ),
 )
 
 V1 = replace(
     V2,
-    model=rssm_v1(SIZES[SIZE]),
+    model=rssm_v1(TINY),
     behaviour=replace(
         V2.behaviour,
         actor=ActorConfig(squash="tanh", exploration=0.3),
@@ -46,12 +58,13 @@ V1 = replace(
 )
 
 VERSIONS = {"v1": V1, "v2": V2, "v3": V3}
-"""Name -> settings. Learning rates, discounts and training ratios are for tiny models that take
-thousands of training steps, not the hundreds of thousands of the papers; see each field for theirs.
+"""Name -> settings. Rates, discounts, training ratios and what rewards weigh are for tiny models
+that take thousands of training steps, not the hundreds of thousands of the papers; see each field
+for theirs. A Gaussian critic gets from 0 to what states are worth no faster than its rate allows.
 """
 
 
-FRAME_SCALE, VECTOR_SCALE = 0.1, 30.0
+FRAME_SCALE, VECTOR_SCALE = 0.05, 10.0
 """What the weight of squared errors is multiplied by: a frame is thousands of places, a vector is a
 few entries, and what matters of either must be worth more nats than it takes to say it."""
 

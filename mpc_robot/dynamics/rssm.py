@@ -42,6 +42,8 @@ class RSSMConfig:
             raw frames; v1, v2: 0.5].
         explained: share of a sequence's steps, drawn anew each time, whose observations are decoded
             in training [1]: decoding frames is half of the work, and less of it is not less right.
+        reward_scale: weight of the reward's likelihood [1]: beside that of thousands of pixels, its
+            gradient is next to nothing, and what is paid for must be known first.
         dynamics_scale: weight of the divergence that trains the prior [1; v1: 1; v2: 0.8].
         representation_scale: weight of the divergence that trains the posterior [0.1; v1: 1;
             v2: 0.2].
@@ -58,6 +60,7 @@ class RSSMConfig:
     rewards: Literal["twohot", "gaussian"] = "twohot"
     decoder_scale: float = 1.0
     explained: float = 1.0
+    reward_scale: float = 1.0
     dynamics_scale: float = 1.0
     representation_scale: float = 0.1
     free_nats: float = 1.0
@@ -69,7 +72,10 @@ class RSSMConfig:
         even = self.deter % self.blocks == 0
         require(even, "deter", f"a multiple of {self.blocks} blocks", self.deter)
         require(0.0 < self.explained <= 1.0, "explained", "a share in (0, 1]", self.explained)
-        for name in ("decoder_scale", "dynamics_scale", "representation_scale", "free_nats"):
+        for name in (
+            *("decoder_scale", "reward_scale", "dynamics_scale", "representation_scale"),
+            "free_nats",
+        ):
             require(getattr(self, name) >= 0.0, name, "at least 0", getattr(self, name))
 
 

@@ -47,6 +47,7 @@ def model_loss(
     weights = {
         "frame": config.decoder_scale,
         "vector": config.decoder_scale,
+        "reward": config.reward_scale,
         "dynamics": config.dynamics_scale,
         "representation": config.representation_scale,
     }

@@ -13,8 +13,8 @@ from mpc_robot.errors import require
 from mpc_robot.nn.layers import NormedSiLU, initialised, linear
 
 KERNEL = 4
-LEAST_STD = 5.0
-"""Standard deviation of a place that varies less, shades: noise of drawing is not enlarged."""
+LEAST_STD = 15.0
+"""Standard deviation of a place that varied less, shades: what is seen there later is no shock."""
 
 
 class FrameNormalizer(nn.Module):

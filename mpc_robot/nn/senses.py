@@ -78,7 +78,9 @@ class FrameSense(nn.Module):
 class VectorSense(nn.Module):
     """Vectors ``[..., D]`` to features ``[..., E]``, and back from others ``[..., F]``.
 
-    The size of entries is squashed by symlog (arXiv:2301.04104, eq. 9), then normalised.
+    The size of entries is squashed by symlog (arXiv:2301.04104, eq. 9). Then each is centred, and
+    its unit is its root mean square: what has hardly varied yet may well do so later, such as the
+    cosine of a pole's angle once it swings up.
 
     Attributes:
         dim: E.
@@ -94,6 +96,13 @@ class VectorSense(nn.Module):
         self.encoder = nn.Sequential(MLP((vector_dim, *hidden), rng), NormedSiLU(config.units))
         self.decoder = MLP((features, *hidden, vector_dim), rng, zero=True)
         self.dim = config.units
+
+    def fit(self, vector: Tensor) -> None:
+        """Take the scale of vectors ``[..., D]``."""
+        seen = symlog(vector).flatten(0, -2)
+        self.normalizer.fit(seen)
+        size = seen.square().mean(dim=0).sqrt()
+        self.normalizer.std.copy_(torch.where(size > 0.0, size, 1.0))
 
     def encode(self, vector: Tensor) -> Tensor:
         """The features of each vector."""
@@ -148,7 +157,7 @@ class Senses(nn.Module):
         if self.frame is not None and frame is not None:
             self.frame.scale.fit(frame)
         if self.vector is not None and vector is not None:
-            self.vector.normalizer.fit(symlog(vector).flatten(0, -2))
+            self.vector.fit(vector)
 
     def encode(self, frame: Tensor | None, vector: Tensor | None) -> Tensor:
         """The features of what is there."""

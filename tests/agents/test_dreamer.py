@@ -119,12 +119,14 @@ def test_it_learns_when_it_is_time(name: str) -> None:
     assert {part, "model/reward", "critic/loss", "policy/entropy"} <= lived[-2].keys()
 
 
-def test_as_much_is_learned_before_it_acts_as_is_asked_for() -> None:
+def test_the_world_is_learned_for_as_long_as_is_asked_for_before_behaviour_is() -> None:
     agent = make()
-    live(agent, 10)
-    assert agent.behaviour.updates.item() == 2
-    live(agent, 3)
-    assert agent.behaviour.updates.item() == 3
+    for steps, updates in ((9, 0), (1, 1), (3, 2)):
+        live(agent, steps)
+        assert agent.behaviour.updates.item() == updates
+        remembered = agent.state_dict()["model_descent"]
+        taken = {part["step"].item() for part in remembered.values()}
+        assert taken == ({SMALL.pretrain + updates} if updates else set())
 
 
 @both

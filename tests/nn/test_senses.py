@@ -31,7 +31,7 @@ def seen(*rows: int) -> tuple[Tensor, Tensor]:
     return frame.to(torch.uint8), size * (1.0 + torch.randn(*rows, 3, generator=rng))
 
 
-def test_at_first_the_mean_is_drawn_and_every_entry_is_missed_by_its_variance() -> None:
+def test_at_first_the_mean_is_drawn_and_what_is_missed_is_how_all_varies() -> None:
     ours, (frame, vector) = senses(SHAPE, 3), seen(6, 7)
     ours.fit(frame, vector)
     features = torch.randn(6, 7, FEATURES, generator=generator(2))
@@ -42,12 +42,23 @@ def test_at_first_the_mean_is_drawn_and_every_entry_is_missed_by_its_variance() 
     middle = squashed.mean(dim=(0, 1))
     torch.testing.assert_close(said[2, 5], torch.sign(middle) * torch.expm1(middle.abs()))
     losses = ours.losses(features, frame, vector)
-    assert losses["vector"].mean().item() == pytest.approx(3.0, rel=1e-5)
+    varied = squashed.var(dim=(0, 1), correction=0) / squashed.square().mean(dim=(0, 1))
+    assert losses["vector"].mean().item() == pytest.approx(varied.sum().item(), rel=1e-5)
     variance = frame.double().var(dim=(0, 1), correction=0)
     expected = (variance / variance.clamp(min=LEAST_STD**2)).sum().item()
     assert losses["frame"].mean().item() == pytest.approx(expected, rel=1e-5)
     assert losses["frame"].shape == losses["vector"].shape == (6, 7)
     assert 8 * 4 * 3 < expected < 8 * 4 * 3 * 1.2  # the right half, and a little of the left
+
+
+def test_what_hardly_varied_is_not_blown_up() -> None:
+    """A pole that hung down all along, and an entry that is always 0; then both change."""
+    ours, cosine = senses(None, 2), torch.linspace(-1.0, -0.99, 50)
+    ours.fit(None, torch.stack([cosine, torch.zeros(50)], dim=1))
+    assert ours.vector is not None
+    scaled = ours.vector.scaled(torch.tensor([[-0.995, 0.0], [1.0, 1.0]]))
+    expected = torch.tensor([[0.0, 0.0], [2.0, 0.693]])
+    torch.testing.assert_close(scaled, expected, atol=0.01, rtol=0.0)
 
 
 def test_features_are_those_of_each_part_side_by_side() -> None:
