@@ -238,12 +238,25 @@ class Views:
             or 1, the player to move.
     """
 
-    def __init__(self, game: Any) -> None:
-        """Views of the states of ``game``."""
+    def __init__(self, game: Any, sides: tuple[int, int] | None = None) -> None:
+        """Views of the states of ``game``.
+
+        Args:
+            game: OpenSpiel's.
+            sides: planes of the pieces of the player who begins and of the other, which change
+                places when the latter is to move, so that the first is the mover's
+                (arXiv:1712.01815); None for views as OpenSpiel has them.
+
+        Raises:
+            ValueError: if there are no such planes.
+        """
         from open_spiel.python import observation  # type: ignore[import-untyped] # noqa: PLC0415
 
-        self._tensor = observation.make_observation(game)
+        self._tensor, self._sides = observation.make_observation(game), sides
         given = tuple(game.observation_tensor_shape())
+        planes = given[0] if len(given) == 3 else 0
+        there = sides is None or (0 <= min(sides) < max(sides) < planes)
+        require(there, "sides", f"two of {planes} planes", sides)
         flat = given if len(given) == 3 else (math.prod(given),)
         self.shape: tuple[int, ...] = (flat[0] + 1, *flat[1:])
 
@@ -255,6 +268,9 @@ class Views:
             player = state.current_player()
             self._tensor.set_from(state, player)
             view[:known], view[known:] = self._tensor.tensor, player
+            if self._sides is not None and player == 1:
+                planes = view.reshape(self.shape)
+                planes[list(self._sides)] = planes[list(self._sides[::-1])]
         return views.reshape(-1, *self.shape)
 
 

@@ -32,7 +32,7 @@ from mpc_robot.dynamics.openspiel import ObservedGame, OpenSpielModel, States
 from mpc_robot.envs.base import Task
 from mpc_robot.envs.openspiel import GameSpec, Views, state_after
 from mpc_robot.errors import require
-from mpc_robot.nn.optimizers import load_optimizer_state, optimizer_state
+from mpc_robot.nn.descent import Descent, DescentConfig
 from mpc_robot.nn.policy_value import PolicyValueConfig, PolicyValueNet
 
 Floats = npt.NDArray[np.float64]
@@ -56,6 +56,8 @@ class AlphaZeroConfig:
             learner that knows how to open sees nothing else, and does not know what others do.
         drawn_moves: first moves of a game that are drawn from the search's policy in place of its
             best [30, by arXiv:1712.01815's predecessor].
+        sides: planes of the game's observations that hold the pieces of either player, which the
+            net sees as the mover's and the other's [so]; None where there are none.
         symmetry: what leaves the game the same, for positions to be learned turned in every way
             [none; its predecessor all eight].
         search_share: share of the search's value, beside the outcome, in what the value learns [0].
@@ -63,8 +65,7 @@ class AlphaZeroConfig:
         reuse: times that each position is learned from, on average.
         batch_size: positions per update [4096].
         first_update: positions played before learning begins.
-        learning_rate: of AdamW [SGD, 0.2 falling to 0.0002].
-        weight_decay: of AdamW [L2 of 1e-4].
+        descent: of the net [without momentum, at a rate of 0.2 falling to 0.0002].
         value_weight: of the value's squared error beside the policy's cross-entropy [1].
     """
 
@@ -75,14 +76,14 @@ class AlphaZeroConfig:
     games: int = 128
     opening_moves: int = 0
     drawn_moves: int = 0
+    sides: tuple[int, int] | None = None
     symmetry: Symmetry = "none"
     search_share: float = 0.0
     capacity: int = 100_000
     reuse: float = 4.0
     batch_size: int = 256
     first_update: int = 5_000
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
+    descent: DescentConfig = field(default_factory=lambda: DescentConfig(1e-3, "norm", 5.0))
     value_weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -93,10 +94,9 @@ class AlphaZeroConfig:
         for name in ("opening_moves", "drawn_moves"):
             require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
         require(0.0 <= self.search_share <= 1.0, "search_share", "in [0, 1]", self.search_share)
-        for name in ("reuse", "learning_rate"):
-            require(0.0 < getattr(self, name) < np.inf, name, "positive", getattr(self, name))
-        for name in ("weight_decay", "value_weight"):
-            require(0.0 <= getattr(self, name) < np.inf, name, "at least 0", getattr(self, name))
+        require(0.0 < self.reuse < np.inf, "reuse", "positive", self.reuse)
+        sound = 0.0 <= self.value_weight < np.inf
+        require(sound, "value_weight", "at least 0", self.value_weight)
 
 
 def policy_loss(logits: Tensor, positions: Positions) -> Tensor:
@@ -154,10 +154,10 @@ class AlphaZero:
         """An agent that knows nothing yet.
 
         Raises:
-            ValueError: if the game has not the symmetry that it is to have.
+            ValueError: if the game has not the symmetry or the sides that it is to have.
         """
         self.task, self.spec, self.config = task, spec, config
-        self.views = Views(spec.game)
+        self.views = Views(spec.game, config.sides)
         shape, actions = self.views.shape, spec.num_actions
         self.rng, self._search_rng = (
             torch.Generator().manual_seed(seed),
@@ -170,9 +170,7 @@ class AlphaZero:
         self.model = OpenSpielModel(spec.game, self.evaluate)
         self._scale = max(abs(spec.game.max_utility()), abs(spec.game.min_utility()))
         self._symmetries = Symmetries(shape, actions, config.symmetry)
-        self._optimizer = torch.optim.AdamW(
-            self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self._descent = Descent(self.net.parameters(), config.descent)
         self._owed = 0.0
 
     @torch.inference_mode()
@@ -217,7 +215,7 @@ class AlphaZero:
         """Net, optimizer, positions, games under way, counters and random states."""
         return {
             "net": dict(self.net.state_dict()),
-            "optimizer": optimizer_state(self._optimizer),
+            "descent": self._descent.state_dict(),
             "replay": self.replay.state_dict(),
             "self_play": self.self_play.state_dict(),
             "updates": self.updates,
@@ -235,7 +233,7 @@ class AlphaZero:
         """
         with restoring(self):
             self.net.load_state_dict(state["net"])
-            load_optimizer_state(self._optimizer, state["optimizer"])
+            self._descent.load_state_dict(state["descent"])
             self.replay.load_state_dict(state["replay"])
             self.self_play.load_state_dict(state["self_play"])
             self.updates, self._owed = state["updates"], state["owed"]
@@ -275,8 +273,6 @@ class AlphaZero:
         batch = self._symmetries.apply(batch, self.rng)
         logits, value = self.net(batch.view)
         policy, worth = policy_loss(logits, batch), value_loss(value, batch)
-        self._optimizer.zero_grad()
-        (policy + self.config.value_weight * worth).backward()
-        self._optimizer.step()
+        self._descent.step(policy + self.config.value_weight * worth)
         self.updates += 1
         return {"policy/loss": policy.item(), "value/loss": worth.item()}

@@ -9,19 +9,24 @@ TIC_TAC_TOE = AlphaZeroConfig(
     net=PolicyValueConfig(blocks=2, channels=32, value_units=32),
     games=64,
     simulations=24,
+    opening_moves=6,
+    sides=(2, 1),
     symmetry="dihedral",
     capacity=30_000,
+    reuse=16.0,
     first_update=1_000,
 )
-CONNECT_FOUR = AlphaZeroConfig(symmetry="mirror", capacity=200_000)
-GO_5X5 = AlphaZeroConfig(symmetry="dihedral", capacity=200_000)
+CONNECT_FOUR = AlphaZeroConfig(opening_moves=6, sides=(0, 1), symmetry="mirror", capacity=200_000)
+GO_5X5 = AlphaZeroConfig(
+    opening_moves=8, sides=(0, 1), symmetry="dihedral", capacity=200_000, reuse=8.0
+)
 
 PRESETS = {
     "tic_tac_toe": TIC_TAC_TOE,
     "connect_four": CONNECT_FOUR,
     "go(board_size=5)": GO_5X5,
 }
-"""OpenSpiel's name of a game -> settings."""
+"""OpenSpiel's name of a game -> settings; games begin so differently that both sides win some."""
 
 
 def alphazero_preset(task: str) -> AlphaZeroConfig:

@@ -16,7 +16,6 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
 
 from mpc_robot.agents.base import Metrics, restoring
 from mpc_robot.agents.muzero_loss import importance_weights, losses, step_weights, targets_of
@@ -30,7 +29,7 @@ from mpc_robot.dynamics.sampled_actions import torch_generator
 from mpc_robot.envs.base import DiscreteSpec, EnvSpec, Task, discrete_spec, env_spec
 from mpc_robot.errors import require
 from mpc_robot.nn.choices import Choices, Moves, Numbers
-from mpc_robot.nn.optimizers import load_optimizer_state, optimizer_state
+from mpc_robot.nn.descent import Descent, DescentConfig
 
 METRICS = {
     "policy": "policy/loss",
@@ -62,9 +61,7 @@ class MuZeroConfig:
         batch_size: positions per update [1024; EfficientZero: 256].
         updates_per_step: per env step after warm-up; in games, per move of one that has ended.
         warmup_steps: env steps before learning begins; until then the search knows nothing.
-        learning_rate: of AdamW.
-        weight_decay: of AdamW [1e-4].
-        max_grad_norm: greatest length of the gradient (EfficientZero: 5).
+        descent: of the model [by gradients of any length; EfficientZero: 5 at most].
         priority_exponent: alpha, how much errors decide what is learned from [1; EfficientZero:
             0.6].
         importance_exponent: beta, how much of that is made up for by weights [1; EfficientZero:
@@ -77,6 +74,7 @@ class MuZeroConfig:
         games: of self-play, side by side.
         opening_moves: random moves, up to so many, before a game of self-play begins [0]: else a
             learner that knows how to open sees nothing else, and does not know what others do.
+        sides: of games, as :class:`mpc_robot.agents.alphazero.AlphaZeroConfig` has them.
     """
 
     model: MuZeroModelConfig = field(default_factory=MuZeroModelConfig)
@@ -92,9 +90,7 @@ class MuZeroConfig:
     batch_size: int = 128
     updates_per_step: float = 1.0
     warmup_steps: int = 1_000
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    max_grad_norm: float = 5.0
+    descent: DescentConfig = field(default_factory=lambda: DescentConfig(1e-3, "norm", 5.0))
     priority_exponent: float = 0.6
     importance_exponent: float = 0.4
     reanalyse_every: int = 10
@@ -103,6 +99,7 @@ class MuZeroConfig:
     capacity: int = 200_000
     games: int = 32
     opening_moves: int = 0
+    sides: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
@@ -112,11 +109,11 @@ class MuZeroConfig:
             *("warmup_steps", "reanalyse_every", "reanalyse_batch", "target_every", "games"),
         ):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        for name in ("updates_per_step", "learning_rate", "max_grad_norm"):
-            require(getattr(self, name) > 0.0, name, "positive", getattr(self, name))
+        often = self.updates_per_step > 0.0
+        require(often, "updates_per_step", "positive", self.updates_per_step)
         for name in (
-            *("value_weight", "consistency_weight", "entropy_weight", "weight_decay"),
-            *("priority_exponent", "importance_exponent", "opening_moves"),
+            *("value_weight", "consistency_weight", "entropy_weight", "priority_exponent"),
+            *("importance_exponent", "opening_moves"),
         ):
             require(getattr(self, name) >= 0.0, name, "at least 0", getattr(self, name))
         require(self.capacity >= 2, "capacity", "at least 2", self.capacity)
@@ -186,10 +183,7 @@ class MuZero:
             seen, choices, config.discount, config.model, generator, players=players
         )
         self.target = deepcopy(self.model).requires_grad_(False)
-        rate, decay = config.learning_rate, config.weight_decay
-        self._optimizer = torch.optim.AdamW(
-            self.model.parameters(), rate, weight_decay=decay, fused=True
-        )
+        self._descent = Descent(self.model.parameters(), config.descent)
         self.replay = PositionReplay(
             spec.observation_dim, choices.size, choices.num, config.capacity
         )
@@ -273,7 +267,7 @@ class MuZero:
         whole = sum((w * parts[name] for name, w in weights.items()), torch.zeros(()))
         importance = importance_weights(probability, config.importance_exponent)
         each = (whole * step_weights(config.unroll)).sum(dim=1)
-        self._descend((each * torch.from_numpy(importance).float()).mean())
+        self._descent.step((each * torch.from_numpy(importance).float()).mean())
         greatest = self.model.numbers.greatest
         error = (value.detach() - targets.value[:, 0].clamp(-greatest, greatest)).abs()
         surprise = error.double().numpy() + 1e-3  # what is known well may still be drawn
@@ -281,15 +275,6 @@ class MuZero:
         return {METRICS[name]: part.mean().item() for name, part in parts.items()} | {
             "critic/error": float(surprise.mean())
         }
-
-    def _descend(self, loss: Tensor) -> None:
-        """One step down, unless the gradient is not finite."""
-        self._optimizer.zero_grad()
-        loss.backward()
-        most = self.config.max_grad_norm
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), most, foreach=True)
-        if norm.isfinite():
-            self._optimizer.step()
 
     def _unsearched(self, observation: npt.NDArray[np.float64]) -> Opinions:
         """Of a position that somebody else acted at: nobody knows what to do there."""
@@ -302,7 +287,7 @@ class MuZero:
         return {
             "model": dict(self.model.state_dict()),
             "target": dict(self.target.state_dict()),
-            "optimizer": optimizer_state(self._optimizer),
+            "descent": self._descent.state_dict(),
             "replay": self.replay.state_dict(),
             "rng": self.rng.bit_generator.state,
             "steps": self.steps,
@@ -320,7 +305,7 @@ class MuZero:
         with restoring(self):
             self.model.load_state_dict(state["model"])
             self.target.load_state_dict(state["target"])
-            load_optimizer_state(self._optimizer, state["optimizer"])
+            self._descent.load_state_dict(state["descent"])
             self.replay.load_state_dict(state["replay"])
             self.rng.bit_generator.state = state["rng"]
             self.steps, self.updates = state["steps"], state["updates"]

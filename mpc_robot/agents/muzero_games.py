@@ -32,9 +32,9 @@ Floats = npt.NDArray[np.float64]
 class Table:
     """Positions of a game as the model sees them: OpenSpiel's view, and which moves are legal."""
 
-    def __init__(self, game: Any) -> None:
-        """Of ``game``, in which players take turns."""
-        self.game, self._views = game, Views(game)
+    def __init__(self, game: Any, sides: tuple[int, int] | None) -> None:
+        """Of ``game``, in which players take turns; ``sides`` as :class:`Views` has them."""
+        self.game, self._views = game, Views(game, sides)
         self.seen, self.num_actions = int(np.prod(self._views.shape)), game.num_distinct_actions()
 
     def __call__(self, states: Sequence[Any]) -> npt.NDArray[np.float32]:
@@ -84,8 +84,8 @@ class MuZeroOfGames(MuZero):
     """
 
     def __init__(self, task: Task, spec: GameSpec, config: MuZeroConfig, seed: int) -> None:
-        """An agent that knows nothing yet."""
-        self.table = Table(spec.game)
+        """An agent that knows nothing yet; raises ValueError if the game has no such sides."""
+        self.table = Table(spec.game, config.sides)
         entries = self.table.seen + spec.num_actions
         sizes = DiscreteSpec(entries, spec.num_actions, spec.dt, spec.max_episode_steps)
         seeing = replace(task, policy_inputs=tuple(range(self.table.seen)))

@@ -38,6 +38,7 @@ PRESETS = {
         priority_exponent=0.0,
         capacity=30_000,
         opening_moves=6,
+        sides=(2, 1),
     ),
 }
 """By name of the task: what is worth little needs few bins, and short episodes little warm-up.

@@ -26,6 +26,7 @@ from mpc_robot.data.game_positions import Positions
 from mpc_robot.envs import get_task, make_env
 from mpc_robot.envs.openspiel import Views, game_spec, load_game, state_after
 from mpc_robot.errors import CheckpointError
+from mpc_robot.nn.descent import DescentConfig
 from mpc_robot.nn.policy_value import PolicyValueConfig
 from mpc_robot.training import checkpoint
 from mpc_robot.training.evaluation import evaluate
@@ -152,7 +153,7 @@ def test_games_against_oneself_follow_one_another(opening_moves: int) -> None:
 
 def test_it_learns_who_wins_nim() -> None:
     """Bouton 1901: whoever is to move loses just where the piles are equal."""
-    agent = make(NIM, games=32, batch_size=128, first_update=200, learning_rate=3e-3)
+    agent = make(NIM, games=32, batch_size=128, first_update=200, descent=DescentConfig(3e-3))
     for _ in range(25):
         for _ in agent.play_round():
             agent.update()
@@ -186,7 +187,7 @@ def test_what_does_not_fit_is_refused() -> None:
         build_agent("alphazero", task, make_env(task), TINY, 0)
     with pytest.raises(ValueError, match="symmetry: expected none or mirror for a board of 6 x 7"):
         make("connect_four", symmetry="dihedral")
-    for name in ("simulations", "games", "batch_size", "reuse", "learning_rate"):
+    for name in ("simulations", "games", "batch_size", "reuse"):
         with pytest.raises(ValueError, match=f"{name}: expected .* got 0"):
             dataclasses.replace(TINY, **{name: 0})
 

@@ -25,6 +25,7 @@ from mpc_robot.data.searched import Opinions, Windows
 from mpc_robot.dynamics.muzero import MuZeroModel, MuZeroModelConfig
 from mpc_robot.envs import DiscreteSpec, EnvSpec, Task, get_task, make_env
 from mpc_robot.nn.choices import Moves, Numbers
+from mpc_robot.nn.descent import DescentConfig
 
 SMALL = MuZeroConfig(
     MuZeroModelConfig(latent=16, hidden=32, support=5.0, bins=21),
@@ -34,7 +35,7 @@ SMALL = MuZeroConfig(
     n_step=2,
     batch_size=32,
     warmup_steps=50,
-    learning_rate=3e-3,
+    descent=DescentConfig(3e-3, "norm", 5.0),
     reanalyse_batch=64,
     target_every=25,
     entropy_weight=0.0,
@@ -238,7 +239,7 @@ def test_it_plans_in_a_corridor_as_value_iteration_does(monkeypatch: pytest.Monk
     with closing(make_env(task)) as env:
         config = dataclasses.replace(SMALL, discount=0.5)
         agent = MuZero(task, muzero_spec(env), config, seed=0)
-    live(agent, 400)
+    live(agent, 900)
     places = np.linspace(-1.0, 1.0, 4)[:, None]
     best, worth = value_iteration(0.5)
     assert best.tolist() == [0, 1, 1, 1]
@@ -307,7 +308,7 @@ def test_what_it_takes() -> None:
         ("unroll", 0),
         ("n_step", 0),
         ("batch_size", 0),
-        ("learning_rate", 0.0),
+        ("updates_per_step", 0.0),
         ("value_weight", -1.0),
         ("consistency_weight", -1.0),
         ("priority_exponent", -1.0),

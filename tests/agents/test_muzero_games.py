@@ -22,6 +22,7 @@ from mpc_robot.controllers.tree_search import Decision
 from mpc_robot.dynamics.muzero import MuZeroModelConfig
 from mpc_robot.envs import make_env
 from mpc_robot.envs.openspiel import game_task
+from mpc_robot.nn.descent import DescentConfig
 
 SMALL = MuZeroConfig(
     MuZeroModelConfig(latent=16, hidden=32, support=1.0, bins=11),
@@ -34,7 +35,7 @@ SMALL = MuZeroConfig(
     entropy_weight=0.0,
     batch_size=32,
     warmup_steps=40,
-    learning_rate=3e-3,
+    descent=DescentConfig(3e-3, "norm", 5.0),
     priority_exponent=0.0,
     games=4,
 )

@@ -9,6 +9,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from mpc_robot.agents.alphazero import AlphaZeroConfig
+from mpc_robot.agents.alphazero_presets import PRESETS
 from mpc_robot.envs import get_task, make_env
 from mpc_robot.envs.openspiel import (
     GameEnv,
@@ -84,6 +86,32 @@ def test_a_view_is_openspiels_observation_and_who_is_to_move() -> None:
         players = [state.current_player() for state in states]
         assert set(players) == {0, 1}
         assert (seen[:, size:] == np.array(players)[:, None]).all() and seen.shape[1] > size
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [(name, preset) for name, preset in PRESETS.items() if preset.sides is not None],
+)
+def test_the_movers_pieces_come_first(name: str, preset: AlphaZeroConfig) -> None:
+    """After a few moves, before anything is captured: where each has moved."""
+    game, rng = load_game(name), np.random.default_rng(0)
+    views, state = Views(game, preset.sides), game.new_initial_state()
+    assert preset.sides is not None
+    for moves in range(6):
+        own, other = views([state])[0, list(preset.sides)]
+        history = np.array(state.history(), np.int64)
+        size = np.prod(own.shape) if name != "connect_four" else own.shape[1]
+        for plane, turn in ((own, moves % 2), (other, 1 - moves % 2)):
+            placed = plane.ravel() if name != "connect_four" else plane.sum(axis=0)
+            assert placed.tolist() == np.bincount(history[turn::2], minlength=size).tolist()
+        state.apply_action(int(rng.choice(state.legal_actions()[:size])))
+
+
+def test_planes_that_a_game_has_not_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"sides: expected two of 3 planes, got \(2, 3\)"):
+        Views(load_game("connect_four"), (2, 3))
+    with pytest.raises(ValueError, match=r"sides: expected two of 0 planes"):
+        Views(load_game("nim"), (0, 1))
 
 
 def test_what_is_no_game_for_two_is_refused() -> None:
