@@ -51,6 +51,8 @@ class AlphaZeroConfig:
         rule: of the search, with the noise of self-play [PUCT, Dirichlet 0.03 at 0.25].
         simulations: of each search in self-play [800].
         simulations_of_controller: of each search when it matters [800].
+        discount: of what is won a move later [1]: with less, who wins hurries and who loses
+            resists, where else all moves of a game that is decided are worth the same.
         games: played side by side, whose positions the net sees together.
         opening_moves: random moves, up to so many, before a game of self-play begins [0]: else a
             learner that knows how to open sees nothing else, and does not know what others do.
@@ -73,6 +75,7 @@ class AlphaZeroConfig:
     rule: GumbelConfig | PUCTConfig = GUMBEL
     simulations: int = 32
     simulations_of_controller: int = 100
+    discount: float = 1.0
     games: int = 128
     opening_moves: int = 0
     drawn_moves: int = 0
@@ -93,6 +96,7 @@ class AlphaZeroConfig:
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         for name in ("opening_moves", "drawn_moves"):
             require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        require(0.0 < self.discount <= 1.0, "discount", "in (0, 1]", self.discount)
         require(0.0 <= self.search_share <= 1.0, "search_share", "in [0, 1]", self.search_share)
         require(0.0 < self.reuse < np.inf, "reuse", "positive", self.reuse)
         sound = 0.0 <= self.value_weight < np.inf
@@ -119,7 +123,13 @@ def without_noise(rule: GumbelConfig | PUCTConfig) -> GumbelConfig | PUCTConfig:
 
 
 def positions_of(
-    game: Any, played: Played, views: Views, *, scale: float = 1.0, search_share: float = 0.0
+    game: Any,
+    played: Played,
+    views: Views,
+    *,
+    discount: float = 1.0,
+    scale: float = 1.0,
+    search_share: float = 0.0,
 ) -> Positions:
     """What can be learned from a game that was played.
 
@@ -127,16 +137,21 @@ def positions_of(
         game: OpenSpiel's.
         played: what happened.
         views: what the net sees.
+        discount: of what is won a move later.
         scale: a return that counts as 1.
         search_share: share of the search's value in the target beside what was won after all.
     """
-    seen, legal, won = [], np.zeros(played.policy.shape, np.bool_), np.empty(len(played))
+    seen, legal = [], np.zeros(played.policy.shape, np.bool_)
+    mover, known = np.empty(len(played), np.int64), np.empty(len(played))
     for i, state in enumerate(played.states(game)):
-        mover = state.current_player()
         seen.append(views([state])[0])
         legal[i, state.legal_actions()] = True
-        won[i] = played.returns[mover] - state.returns()[mover]
-    value = (1.0 - search_share) * won + search_share * played.value
+        mover[i], known[i] = state.current_player(), state.returns()[0]
+    earned, won = np.diff(known, append=played.returns[0]), np.zeros(len(played) + 1)
+    for i in reversed(range(len(played))):
+        won[i] = earned[i] + discount * won[i + 1]
+    movers = np.where(mover == 0, won[:-1], -won[:-1])
+    value = (1.0 - search_share) * movers + search_share * played.value
     return Positions(np.array(seen), legal, played.policy, value / scale)
 
 
@@ -167,7 +182,7 @@ class AlphaZero:
         self.replay = GameReplay(shape, actions, config.capacity)
         self.self_play = SelfPlay(spec.game, config.games, config.opening_moves, self._search_rng)
         self.updates = 0
-        self.model = OpenSpielModel(spec.game, self.evaluate)
+        self.model = OpenSpielModel(spec.game, self.evaluate, discount=config.discount)
         self._scale = max(abs(spec.game.max_utility()), abs(spec.game.min_utility()))
         self._symmetries = Symmetries(shape, actions, config.symmetry)
         self._descent = Descent(self.net.parameters(), config.descent)
@@ -260,9 +275,13 @@ class AlphaZero:
 
     def _remember(self, played: Played) -> None:
         """Put the positions of a game into the replay."""
-        share = self.config.search_share
         new = positions_of(
-            self.spec.game, played, self.views, scale=self._scale, search_share=share
+            self.spec.game,
+            played,
+            self.views,
+            discount=self.config.discount,
+            scale=self._scale,
+            search_share=self.config.search_share,
         )
         self.replay.add(new)
         self._owed += len(played) * self.config.reuse / self.config.batch_size

@@ -18,7 +18,7 @@ TIC_TAC_TOE = AlphaZeroConfig(
 )
 CONNECT_FOUR = AlphaZeroConfig(opening_moves=6, sides=(0, 1), symmetry="mirror", capacity=200_000)
 GO_5X5 = AlphaZeroConfig(
-    opening_moves=8, sides=(0, 1), symmetry="dihedral", capacity=200_000, reuse=8.0
+    discount=0.98, opening_moves=8, sides=(0, 1), symmetry="dihedral", capacity=200_000, reuse=8.0
 )
 
 PRESETS = {

@@ -27,7 +27,12 @@ class OpenSpielModel:
     """
 
     def __init__(
-        self, game: Any, evaluate: PolicyValue | None = None, *, rollouts: int = 1
+        self,
+        game: Any,
+        evaluate: PolicyValue | None = None,
+        *,
+        rollouts: int = 1,
+        discount: float = 1.0,
     ) -> None:
         """Search in ``game``, from :func:`load_game`.
 
@@ -35,14 +40,17 @@ class OpenSpielModel:
             game: the game.
             evaluate: policy and value of states; None for no preference, and random rollouts.
             rollouts: games played at random to value a state, where ``evaluate`` is None.
+            discount: of what is earned a move later; random games are not discounted.
 
         Raises:
             TypeError: if it is another kind of game.
-            ValueError: if there are no rollouts.
+            ValueError: if there are no rollouts, or the discount is none.
         """
         require(rollouts >= 1, "rollouts", "at least 1", rollouts)
+        require(0.0 < discount <= 1.0, "discount", "in (0, 1]", discount)
         check_game(game, players=(1, 2))
-        self.game, self.evaluate, self.rollouts = game, evaluate, rollouts
+        self.game, self.evaluate = game, evaluate
+        self.rollouts, self.discount = rollouts, discount
         self._actions = int(game.num_distinct_actions())
 
     def root(self, sensed: Sequence[Any], rng: np.random.Generator) -> Nodes[States]:
@@ -56,7 +64,7 @@ class OpenSpielModel:
         states = [state.child(int(a)) for state, a in zip(embedding, action, strict=True)]
         pairs = zip(embedding, states, strict=True)
         reward = np.array([after.rewards()[before.current_player()] for before, after in pairs])
-        discount = np.array([0.0 if state.is_terminal() else 1.0 for state in states])
+        discount = np.array([0.0 if state.is_terminal() else self.discount for state in states])
         return Expansion(reward, discount, self._nodes(states, rng))
 
     def _nodes(self, states: Sequence[Any], rng: np.random.Generator) -> Nodes[States]:

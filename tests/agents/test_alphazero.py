@@ -73,6 +73,12 @@ def test_the_value_of_a_position_is_what_its_mover_won() -> None:
     assert won.view[:, -1, 0, 0].tolist() == [0, 1, 0, 1, 0], "the plane of who is to move"
 
 
+def test_what_is_won_later_is_worth_less() -> None:
+    game = load_game("tic_tac_toe")
+    won = positions_of(game, played(game, X_WINS), Views(game), discount=0.5)
+    assert won.value.tolist() == [1 / 16, -1 / 8, 1 / 4, -1 / 2, 1.0]
+
+
 def test_the_value_may_be_partly_the_searchs() -> None:
     game = load_game("tic_tac_toe")
     some = positions_of(game, played(game, X_WINS, 0.5), Views(game), search_share=0.25)
@@ -187,7 +193,7 @@ def test_what_does_not_fit_is_refused() -> None:
         build_agent("alphazero", task, make_env(task), TINY, 0)
     with pytest.raises(ValueError, match="symmetry: expected none or mirror for a board of 6 x 7"):
         make("connect_four", symmetry="dihedral")
-    for name in ("simulations", "games", "batch_size", "reuse"):
+    for name in ("simulations", "games", "batch_size", "reuse", "discount"):
         with pytest.raises(ValueError, match=f"{name}: expected .* got 0"):
             dataclasses.replace(TINY, **{name: 0})
 

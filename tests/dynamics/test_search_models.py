@@ -235,7 +235,7 @@ def test_a_policy_and_value_are_asked_for_states_that_go_on() -> None:
         asked.append(len(states))
         return np.full((len(states), 9), 2.0), np.full(len(states), 0.5)
 
-    model = OpenSpielModel(load_game("tic_tac_toe"), evaluate)
+    model = OpenSpielModel(load_game("tic_tac_toe"), evaluate, discount=0.9)
     state = model.game.new_initial_state()
     for action in (0, 3, 1, 4):
         state.apply_action(action)
@@ -243,7 +243,7 @@ def test_a_policy_and_value_are_asked_for_states_that_go_on() -> None:
     step = model.expand(nodes.embedding, np.array([2, 8]), seeded())  # one of them wins
     assert asked == [2, 1]
     assert step.reward.tolist() == [1.0, 0.0]
-    assert step.discount.tolist() == [0.0, 1.0]
+    assert step.discount.tolist() == [0.0, 0.9]
     assert step.nodes.value.tolist() == [0.0, 0.5]
 
 
