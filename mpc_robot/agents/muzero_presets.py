@@ -9,7 +9,7 @@ from mpc_robot.dynamics.muzero import MuZeroModelConfig
 PRESETS = {
     "CartPole-v1": MuZeroConfig(
         model=MuZeroModelConfig(latent=32, hidden=64, support=20.0, bins=41),
-        simulations=8,
+        gumbel=GumbelConfig(least_range=2.0),
         discount=0.99,
         n_step=10,
         entropy_weight=0.0,
@@ -17,6 +17,9 @@ PRESETS = {
     ),
     "InvertedPendulum-v5": MuZeroConfig(
         model=MuZeroModelConfig(latent=32, hidden=64, support=20.0, bins=41),
+        gumbel=GumbelConfig(considered=8, least_range=1.0),
+        simulations=32,
+        simulations_of_controller=32,
         discount=0.99,
         n_step=10,
         warmup_steps=500,
@@ -43,8 +46,8 @@ PRESETS = {
 }
 """By name of the task: what is worth little needs few bins, and short episodes little warm-up.
 
-On Pendulum, differences between actions that are small beside a step's reward stay small in a
-search. Games are followed to their end, without discount, and values are scaled from loss to win.
+Differences between actions that are small beside a step's reward stay small in a search. Games are
+followed to their end, without discount, and values are scaled from loss to win.
 """
 
 

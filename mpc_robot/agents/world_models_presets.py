@@ -8,7 +8,7 @@ from mpc_robot.envs.pixels import split_view
 from mpc_robot.nn.vae import VAEConfig
 
 _CARTPOLE = WorldModelsConfig(
-    vae=VAEConfig(latents=16, channels=(16, 32, 32), frame_scale=0.3),
+    vae=VAEConfig(latents=16, channels=(16, 32, 32), frame_scale=0.75),
     memory=MDNRNNConfig(hidden=64, mixtures=3, temperature=1.0),
     collect_steps=8_000,
     hold=5,
@@ -25,7 +25,7 @@ _CARTPOLE = WorldModelsConfig(
     dream_steps=100,
 )
 _CAR_RACING = WorldModelsConfig(
-    vae=VAEConfig(frame_scale=0.3),
+    vae=VAEConfig(frame_scale=0.75),
     memory=MDNRNNConfig(temperature=1.1),
     collect_steps=20_000,
     hold=20,
