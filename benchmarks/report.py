@@ -266,6 +266,8 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 FIGURES: dict[str, tuple[str, Callable[[], Figure]]] = {
     "pets.png": ("sample_efficiency", partial(learning_plot, partial(goals.plot, PETS))),
+    "dreamer.png": ("sample_efficiency", partial(learning_plot, partial(goals.plot, DREAMERS))),
+    "muzero.png": ("sample_efficiency", partial(learning_plot, partial(goals.plot, MUZERO))),
     "sample_efficiency.png": ("sample_efficiency", partial(learning_plot, learning_curves.plot)),
     "dyna_q.png": ("dyna_q", dyna_q.plot),
 }
