@@ -27,14 +27,15 @@ class LatentPlanningConfig:
 
     Attributes:
         optimizer: the search [CEM: 1000 candidates, 100 elites, 10 iterations].
-        horizon: actions that a plan looks ahead [12].
+        horizon: actions that a plan looks ahead [12]; chance adds up, and what follows them the
+            critic knows.
         critic: whether what the critic holds of a plan's end counts [no].
     """
 
     optimizer: OptimizerConfig = field(
-        default_factory=lambda: CEMConfig(num_samples=200, num_elites=20, iterations=5)
+        default_factory=lambda: CEMConfig(num_samples=100, num_elites=10, iterations=4)
     )
-    horizon: int = 12
+    horizon: int = 6
     critic: bool = True
 
     def __post_init__(self) -> None:

@@ -216,9 +216,7 @@ class RSSM(nn.Module):
 
     def imagine(self, state: RSSMState, action: Tensor, rng: torch.Generator) -> RSSMState:
         """The next states of rows ``[B]`` under ``action [B, A]``, drawn from the prior."""
-        deter = self._remember(state, self._driven(action))
-        prior = self.latent.distribution(self.prior(deter))
-        return RSSMState(deter, prior.sample(self.latent.noise((len(deter),), rng)))
+        return self._imagined(state, action, self.latent.noise((len(action),), rng))
 
     def step(self, state: RSSMState, action: Tensor, rng: torch.Generator) -> Transition[RSSMState]:
         """Imagine one step of rows ``[B]`` under ``action [B, A]``."""
@@ -227,14 +225,23 @@ class RSSM(nn.Module):
         return Transition(following, self.reward(features), self.continues(features))
 
     def rollout(self, state: RSSMState, actions: Tensor, rng: torch.Generator) -> Trajectories:
-        """Follow ``actions [N, H, A]``, one particle each; its observations are features."""
+        """Follow ``actions [N, H, A]``, one particle each; its observations are features.
+
+        Chance is the same for all candidates, so that none is better for having been lucky.
+        """
         states = [state]
         for action in actions.unbind(dim=1):
-            states.append(self.imagine(states[-1], action, rng))
+            states.append(self._imagined(states[-1], action, self.latent.noise((1,), rng)))
         features = torch.stack([each.features for each in states], dim=1)
         ahead = features[:, 1:]
         rewards, continues = self.reward(ahead), self.continues(ahead)
         return Trajectories(features[:, None], rewards[:, None], continues[:, None])
+
+    def _imagined(self, state: RSSMState, action: Tensor, noise: Tensor) -> RSSMState:
+        """The next states of rows ``[B]``, drawn from the prior by ``noise`` of B rows or 1."""
+        deter = self._remember(state, self._driven(action))
+        prior = self.latent.distribution(self.prior(deter))
+        return RSSMState(deter, prior.sample(noise))
 
     def _driven(self, action: Tensor) -> Tensor:
         """What actions ``[..., A]``, scaled to [-1, 1], add to the core's input."""

@@ -112,10 +112,10 @@ def test_the_model_imagines_by_the_prior_of_what_it_has_observed() -> None:
 
 def test_a_rollout_is_its_steps() -> None:
     ours = model()
-    actions = torch.rand(6, 4, 1, generator=generator(2))
-    state = ours.start(np.linspace(-1, 1, ours.features), 6)
+    actions = torch.rand(1, 4, 1, generator=generator(2))
+    state = ours.start(np.linspace(-1, 1, ours.features), 1)
     futures = ours.rollout(state, actions, generator(3))
-    assert futures.observations.shape == (6, 1, 5, ours.features)
+    assert futures.observations.shape == (1, 1, 5, ours.features)
     rng = generator(3)
     for t in range(4):
         torch.testing.assert_close(futures.observations[:, 0, t], state.features)
@@ -124,6 +124,18 @@ def test_a_rollout_is_its_steps() -> None:
         torch.testing.assert_close(futures.continues[:, 0, t], taken.continues)
         state = taken.state
     assert ((futures.continues > 0) & (futures.continues < 1)).all()
+
+
+def test_chance_is_the_same_for_all_candidates() -> None:
+    ours = model()
+    actions = torch.rand(1, 4, 1, generator=generator(2)).repeat(6, 1, 1)
+    actions[3:] += 1.0
+    state = ours.start(np.linspace(-1, 1, ours.features), 6)
+    features = ours.rollout(state, actions, generator(3)).observations
+    torch.testing.assert_close(features[:3], features[:1].expand(3, -1, -1, -1))
+    assert not torch.allclose(features[3:], features[:3])
+    other = ours.rollout(state, actions, generator(4)).observations
+    assert not torch.allclose(other, features)
 
 
 def test_a_start_of_the_wrong_size_is_refused() -> None:
