@@ -100,8 +100,8 @@ class VectorSense(nn.Module):
     def fit(self, vector: Tensor) -> None:
         """Take the scale of vectors ``[..., D]``."""
         seen = symlog(vector).flatten(0, -2)
-        self.normalizer.fit(seen)
         size = seen.square().mean(dim=0).sqrt()
+        self.normalizer.mean.copy_(seen.mean(dim=0))
         self.normalizer.std.copy_(torch.where(size > 0.0, size, 1.0))
 
     def encode(self, vector: Tensor) -> Tensor:

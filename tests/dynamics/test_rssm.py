@@ -132,7 +132,12 @@ def test_chance_is_the_same_for_all_candidates() -> None:
     actions[3:] += 1.0
     state = ours.start(np.linspace(-1, 1, ours.features), 6)
     features = ours.rollout(state, actions, generator(3)).observations
+    assert features.shape == (6, 1, 5, ours.features)
     torch.testing.assert_close(features[:3], features[:1].expand(3, -1, -1, -1))
+    alone = ours.start(np.linspace(-1, 1, ours.features), 1)
+    for each in (0, 5):
+        one = ours.rollout(alone, actions[each : each + 1], generator(3)).observations
+        torch.testing.assert_close(features[each : each + 1], one)
     assert not torch.allclose(features[3:], features[:3])
     other = ours.rollout(state, actions, generator(4)).observations
     assert not torch.allclose(other, features)
