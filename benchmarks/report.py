@@ -214,6 +214,12 @@ def every_table(benchmark: str, of: str) -> str:
     return _beside([row for result in load(benchmark) for row in result["rows"]], of)
 
 
+def plan_or_policy_table(agents: tuple[str, ...]) -> str:
+    """What agents' policies return, and plans in the models that they were trained in."""
+    found = [result for result in load("plan_or_policy") if result["agent"] in agents]
+    return _beside([row for result in found for row in result["rows"]], "beside")
+
+
 # Games --------------------------------------------------------------------------------------------
 
 
@@ -256,7 +262,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "steps_to_threshold": partial(learning, learning_curves.steps_table),
     "training_cost": partial(learning, learning_curves.cost_table),
     "training": partial(rows_table, "training", "training", "beside"),
-    "guided_planning": partial(every_table, "guided_planning", "beside"),
+    "guided_planning": partial(plan_or_policy_table, ("dhmbpo",)),
+    "latent_planning": partial(plan_or_policy_table, DREAMERS),
     "dyna_q": partial(every_table, "dyna_q", "beside"),
     "caution": partial(rows_table, "caution", "caution", "without"),
     "search": partial(rows_table, "search", "search", "beside"),

@@ -1,9 +1,10 @@
-"""Is planning around a trained policy better than the policy alone?
+"""Who acts better, a trained policy or a plan in the model that it was trained in?
 
-    python -m benchmarks.guided_planning runs/sample_efficiency/dhmbpo-Hopper-v5-seed-0 ...
+    python -m benchmarks.plan_or_policy runs/sample_efficiency/dhmbpo-Hopper-v5-seed-0 ...
 
 Both act with what one run had learned by its last checkpoint, from the same starts: the policy as
-it is, and a plan around it in the model that it was trained in, closed by its critics.
+it is, and a plan closed by its critics. Plans of dhmbpo are sought around what the policy proposes;
+those of dreamer in latent space, without the policy.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Options:
     """What to measure.
 
     Attributes:
-        runs: folders of runs of the agent dhmbpo.
+        runs: folders of runs of the agents dhmbpo, dreamer, dreamer-v2 and dreamer-v1.
         json: print each result as one JSON object.
         episodes: of each.
         max_steps: truncate episodes after so many steps; None for the task's own limit.
@@ -38,7 +39,7 @@ class Options:
     json: bool = False
     episodes: int = 5
     max_steps: int | None = None
-    out: Path = RESULTS / "guided_planning"
+    out: Path = RESULTS / "plan_or_policy"
 
 
 def measure(path: Path, options: Options) -> dict[str, Any]:
@@ -55,11 +56,12 @@ def measure(path: Path, options: Options) -> dict[str, Any]:
         *_rows(f"{case}, policy", found["policy"]),
         *_rows(f"{case}, plan", found["plan"], f"{case}, policy", found["policy"]),
     ]
-    about_run = {"task": run.config.task, "seed": run.config.seed, "episodes": options.episodes}
+    chosen = {name: getattr(run.config, name) for name in ("agent", "task", "seed")}
     returns = {who: evaluation.returns.tolist() for who, evaluation in found.items()}
     return {
-        **about("guided_planning"),
-        **about_run,
+        **about("plan_or_policy"),
+        **chosen,
+        "episodes": options.episodes,
         "env_step": run.progress.env_step,
         "rows": [asdict(row) for row in rows],
         "returns": returns,
@@ -85,8 +87,8 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     for path in options.runs:
         result = measure(path, options)
-        name = f"{result['task']}-seed-{result['seed']}-{result['env_step']}.json"
-        publish(result, options.out / name, options.json)
+        parts = (result[part] for part in ("agent", "task", "seed", "env_step"))
+        publish(result, options.out / "{}-{}-seed-{}-{}.json".format(*parts), options.json)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from benchmarks.guided_planning import main
+from benchmarks.plan_or_policy import main
 
 from mpc_robot.agents.actor_critic import ActorCriticConfig
 from mpc_robot.agents.dhmbpo import DHMBPOConfig
@@ -32,7 +32,7 @@ def test_both_act_with_what_the_run_has_learned(tmp_path: Path) -> None:
     config = TrainConfig("dhmbpo", "CartpoleBalance-v0", seed=3, steps=500, eval_every=10**9)
     start_run(tmp_path / "run", config, SMALL).train()
     main([str(tmp_path / "run"), "--episodes", "2", "--max-steps", "6", "--out", str(tmp_path)])
-    result = json.loads((tmp_path / "CartpoleBalance-v0-seed-3-500.json").read_text())
+    result = json.loads((tmp_path / "dhmbpo-CartpoleBalance-v0-seed-3-500.json").read_text())
     run = open_run(tmp_path / "run")
     for who, controller in (("policy", run.agent.controller()), ("plan", planner_of(run))):
         found = evaluate(run.task, controller, 2, run.evaluation_seed, max_steps=6)
