@@ -76,7 +76,7 @@ CASES = {
         limit_s=None,
     ),
     "connect_four": Case(
-        training("alphazero", "connect_four", 1_500_000, 15),
+        training("alphazero", "connect_four", 1_000_000, 10),
         opponent="mcts-1000",
         games=200,
         wanted=0.8,
