@@ -7,6 +7,7 @@ from dataclasses import replace
 from mpc_robot.agents.behaviour import BehaviourConfig
 from mpc_robot.agents.dreamer import DreamerConfig
 from mpc_robot.dynamics.rssm_presets import SIZES, rssm_v1, rssm_v2
+from mpc_robot.envs.pixels import split_view
 from mpc_robot.nn.actor import ActorConfig
 from mpc_robot.nn.descent import DescentConfig
 
@@ -63,19 +64,25 @@ that take thousands of training steps, not the hundreds of thousands of the pape
 for theirs. A Gaussian critic gets from 0 to what states are worth no faster than its rate allows.
 """
 
-
 FRAME_SCALE, VECTOR_SCALE = 0.05, 10.0
 """What the weight of squared errors is multiplied by: a frame is thousands of places, a vector is a
 few entries, and what matters of either must be worth more nats than it takes to say it."""
+
+QUICK = {("v3", "CartpoleBalance-v0")}
+"""What is learned from frames in so few actions that there is time for a training step after each.
+"""
 
 
 def dreamer_preset(version: str, task: str) -> DreamerConfig:
     """The settings of a version for a task's name, which tells whether it is seen as frames.
 
-    Of frames, every other one is decoded in training, which saves a quarter of its time.
+    Of frames, every other one is decoded in training, which saves a quarter of its time, and there
+    is a training step after every other action.
     """
-    config, model = VERSIONS[version], VERSIONS[version].model
-    frames = "+pixels" in task
-    scale = model.decoder_scale * (FRAME_SCALE if frames else VECTOR_SCALE)
-    share = 0.5 if frames else 1.0
-    return replace(config, model=replace(model, decoder_scale=scale, explained=share))
+    config = VERSIONS[version]
+    scale = config.model.decoder_scale
+    if "+pixels" not in task:
+        return replace(config, model=replace(config.model, decoder_scale=VECTOR_SCALE * scale))
+    model = replace(config.model, decoder_scale=FRAME_SCALE * scale, explained=0.5)
+    pace = 1 if (version, split_view(task)[0]) in QUICK else 2
+    return replace(config, model=model, update_every=pace)

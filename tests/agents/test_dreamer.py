@@ -219,7 +219,9 @@ def test_presets_know_frames_from_vectors() -> None:
         vectors = dreamer_preset(name, "CartpoleBalance-v0")
         assert frames.model.explained < 1.0 == vectors.model.explained
         assert frames.model.decoder_scale < vectors.model.decoder_scale
-        assert replace(frames, model=vectors.model) == vectors
+        assert replace(frames, model=vectors.model, update_every=1) == vectors
+        assert frames.update_every == (1 if name == "v3" else 2)
+    assert dreamer_preset("v3", "CartpoleSwingup-v0+pixels+repeat2").update_every == 2
 
 
 def test_versions_are_names_on_the_command_line() -> None:
