@@ -78,7 +78,7 @@ PETS = {
 MUZERO = {
     "CartPole-v1": Study((Goal(475.0, 15_000),), 15_000, 1_000),
     "Pendulum-v1": Study((Goal(-200.0, 30_000),), 30_000, 1_000),
-    "InvertedPendulum-v5": Study((Goal(950.0, 20_000),), 20_000, 1_000),
+    "InvertedPendulum-v5": Study((Goal(950.0, 20_000),), 20_000, 2_000, 5),
 }
 _BALANCE, _SWINGUP = (f"Cartpole{name}-v0+pixels+repeat2" for name in ("Balance", "Swingup"))
 _VECTORS = "CartpoleSwingup-v0+repeat2"
@@ -88,7 +88,11 @@ DREAMER = {
     _VECTORS: Study((Goal(0.8, 30_000, share=True),), 30_000, 2_500, 5, seeds=2),
 }
 EARLIER_DREAMER = {_BALANCE: Study((Goal(0.7, 40_000, share=True),), 40_000, 2_500, 5, seeds=2)}
-WORLD_MODELS = {_BALANCE: Study((Goal(0.7, 21_000, share=True),), 21_000, 21_000, seeds=2)}
+WORLD_MODELS = {
+    _BALANCE: Study((Goal(0.7, 21_000, share=True),), 21_000, 21_000, seeds=2),
+    "CarRacing-v3+pixels+repeat4": Study((Goal(906.0, 10_000_000),), 100_000, 50_000, seeds=1),
+}
+"""The return on CarRacing is that of arXiv:1803.10122, after 10,000 random episodes."""
 
 STUDIES = {
     "dhmbpo": POLICIES,

@@ -27,8 +27,8 @@ _CARTPOLE = WorldModelsConfig(
 _CAR_RACING = WorldModelsConfig(
     vae=VAEConfig(frame_scale=0.75),
     memory=MDNRNNConfig(temperature=1.1),
-    collect_steps=20_000,
-    hold=20,
+    rounds=2,
+    hold=5,
 )
 
 PRESETS = {
