@@ -217,7 +217,14 @@ def every_table(benchmark: str, of: str) -> str:
 def plan_or_policy_table(agents: tuple[str, ...]) -> str:
     """What agents' policies return, and plans in the models that they were trained in."""
     found = [result for result in load("plan_or_policy") if result["agent"] in agents]
-    return _beside([row for result in found for row in result["rows"]], "beside")
+    head = ("task", "seed", "env steps", "policy", "plan", "policy, per step", "plan, per step")
+    return learning_curves.table(head, map(_plan_row, found))
+
+
+def _plan_row(result: Result) -> list[str]:
+    policy, policy_time, plan, plan_time = map(_value, result["rows"])
+    named = [result["task"], str(result["seed"]), f"{result['env_step']:,}"]
+    return [*named, policy, plan, policy_time, plan_time]
 
 
 # Games --------------------------------------------------------------------------------------------
