@@ -43,10 +43,10 @@ class Options:
 
 
 def measure(path: Path, options: Options) -> dict[str, Any]:
-    """One run's policy, and a plan around it, as a result for disk."""
+    """One run's policy, and a plan in its model, as a result for disk."""
     run = open_run(path)
-    seed, name = run.evaluation_seed, f"{run.config.task} seed {run.config.seed}"
-    case = f"{name} at {run.progress.env_step:,} steps"
+    seed, config = run.evaluation_seed, run.config
+    case = f"{config.task} seed {config.seed} at {run.progress.env_step:,} steps"
     controllers = {"policy": run.agent.controller(), "plan": planner_of(run)}
     found = {
         who: evaluate(run.task, controller, options.episodes, seed, max_steps=options.max_steps)
@@ -56,11 +56,12 @@ def measure(path: Path, options: Options) -> dict[str, Any]:
         *_rows(f"{case}, policy", found["policy"]),
         *_rows(f"{case}, plan", found["plan"], f"{case}, policy", found["policy"]),
     ]
-    chosen = {name: getattr(run.config, name) for name in ("agent", "task", "seed")}
     returns = {who: evaluation.returns.tolist() for who, evaluation in found.items()}
     return {
         **about("plan_or_policy"),
-        **chosen,
+        "agent": config.agent,
+        "task": config.task,
+        "seed": config.seed,
         "episodes": options.episodes,
         "env_step": run.progress.env_step,
         "rows": [asdict(row) for row in rows],
