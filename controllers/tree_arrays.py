@@ -77,15 +77,12 @@ class Tree(NamedTuple):
     edges: Records
 
 
-class Answers(NamedTuple):
-    """What a model says of K new nodes, as the compiled code takes it (see ``Expansion``)."""
+Parts = tuple[Records, Records, Records]
+"""A :class:`Tree` without names: compiled code takes named tuples several times as slowly."""
 
-    reward: Floats
-    discount: Floats
-    value: Floats
-    logits: Floats
-    legal: npt.NDArray[np.bool_]
-    player: npt.NDArray[np.int8]
+Answers = tuple[Floats, Floats, Floats, Floats, npt.NDArray[np.bool_], npt.NDArray[np.int8]]
+"""What a model says of K new nodes (see ``Expansion``): reward, discount, value, logits, legal and
+player."""
 
 
 def empty_tree(batch: int, nodes: int, actions: int) -> Tree:
@@ -95,7 +92,7 @@ def empty_tree(batch: int, nodes: int, actions: int) -> Tree:
 
 
 @compiled
-def attach(tree: Tree, leaves: Ints, answers: Answers) -> None:
+def attach(tree: Parts, leaves: Ints, answers: Answers) -> None:
     """Add the new nodes to their trees, and back up what they are worth.
 
     An action whose outcome is not finite may not be tried again, and counts for nothing.
@@ -105,9 +102,8 @@ def attach(tree: Tree, leaves: Ints, answers: Answers) -> None:
         leaves: tree, parent and action of each, as ``select`` found them ``[4, >= K]``.
         answers: what is there.
     """
-    trees, nodes, edges = tree.trees, tree.nodes, tree.edges  # whole tuples count references
-    reward, discount, value = answers.reward, answers.discount, answers.value
-    logits, legal, player = answers.logits, answers.legal, answers.player
+    trees, nodes, edges = tree
+    reward, discount, value, logits, legal, player = answers
     for k in range(len(reward)):
         b, parent, action = leaves[0, k], leaves[1, k], leaves[2, k]
         edge = edges[b, parent, action]
@@ -129,13 +125,14 @@ def attach(tree: Tree, leaves: Ints, answers: Answers) -> None:
 @compiled
 def plant(tree: Tree, rows: Ints, answers: Answers) -> None:
     """Start trees ``rows[K]`` anew from roots."""
+    _, _, values, logits, legal, player = answers
     for k in range(len(rows)):
-        b, value = rows[k], answers.value[k]
+        b, value = rows[k], values[k]
         this, root = tree.trees[b], tree.nodes[b, 0]
         this.used, this.low, this.high = 1, np.inf, -np.inf
         root.parent, root.action, root.reward, root.discount = -1, -1, 0.0, 1.0
-        root.player, root.value, root.visits, root.total = answers.player[k], value, 0, 0.0
-        put_actions(tree.edges[b, 0], answers.logits[k], answers.legal[k])
+        root.player, root.value, root.visits, root.total = player[k], value, 0, 0.0
+        put_actions(tree.edges[b, 0], logits[k], legal[k])
         back_up(this, tree.nodes[b], tree.edges[b], 0, value)
 
 

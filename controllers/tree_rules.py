@@ -121,7 +121,7 @@ RuleConfig = UCTConfig | PUCTConfig | GumbelConfig
 
 
 class Rule(NamedTuple):
-    """A rule's settings as the compiled code takes them: numbers, of which no references count.
+    """A rule's settings as compiled code knows them: numbers, of which no references count.
 
     Attributes:
         kind: ``UCT_RULE``, ``PUCT_RULE`` or ``GUMBEL_RULE``.
@@ -140,32 +140,29 @@ class Rule(NamedTuple):
     exponent: float
 
 
-class Halving(NamedTuple):
-    """What Gumbel's rule draws and plans at B roots for S simulations; empty for other rules.
+Numbers = tuple[int, float, float, float, float, float]
+"""A :class:`Rule` without its names: compiled code takes named tuples several times as slowly."""
 
-    Attributes:
-        gumbel: noise of the actions ``[B, A]``.
-        schedule: visits of the actions considered in each simulation ``[B, S]``.
-    """
+Halving = tuple[Floats, Ints]
+"""What Gumbel's rule draws and plans at B roots for S simulations; empty for other rules.
 
-    gumbel: Floats
-    schedule: Ints
-
-
-NO_HALVING = Halving(np.zeros((0, 0)), np.zeros((0, 0), np.int64))
+The noise of the actions ``[B, A]``, and the visits of those considered in each simulation
+``[B, S]``.
+"""
+NO_HALVING: Halving = (np.zeros((0, 0)), np.zeros((0, 0), np.int64))
 
 
-def numbers(config: RuleConfig) -> Rule:
-    """The settings of a rule."""
+def numbers(config: RuleConfig) -> Numbers:
+    """The settings of a rule, in the order of :class:`Rule`."""
     if isinstance(config, GumbelConfig):
         scale, visits = float(config.value_scale), float(config.max_visit_init)
-        return Rule(GUMBEL_RULE, scale, visits, float(config.least_range), math.inf, 0.0)
+        return GUMBEL_RULE, scale, visits, float(config.least_range), math.inf, 0.0
     width = (math.inf, 0.0)
     if config.widening is not None:
         width = (float(config.widening.coefficient), config.widening.exponent)
     if isinstance(config, UCTConfig):
-        return Rule(UCT_RULE, float(config.exploration), 0.0, 0.0, *width)
-    return Rule(PUCT_RULE, float(config.c1), float(config.c2), 0.0, *width)
+        return UCT_RULE, float(config.exploration), 0.0, 0.0, *width
+    return PUCT_RULE, float(config.c1), float(config.c2), 0.0, *width
 
 
 def halving(
@@ -177,7 +174,7 @@ def halving(
     """Noise and schedule of a search from roots with the actions ``legal[B, A]``."""
     gumbel = config.noise * rng.gumbel(size=legal.shape)
     considered = np.minimum(legal.sum(axis=1), config.considered).tolist()
-    return Halving(gumbel, np.array([sequential_halving(m, simulations) for m in considered]))
+    return gumbel, np.array([sequential_halving(m, simulations) for m in considered])
 
 
 @lru_cache(maxsize=1024)

@@ -24,8 +24,8 @@ from mpc_robot.controllers.tree_rules import (
     NO_HALVING,
     GumbelConfig,
     Halving,
+    Numbers,
     PUCTConfig,
-    Rule,
     RuleConfig,
     dirichlet,
     halving,
@@ -134,12 +134,12 @@ def search(
 def simulate(
     model: SearchModel[Embedding],
     trees: Trees[Embedding],
-    rule: Rule,
+    rule: Numbers,
     plan: Halving,
     rng: np.random.Generator,
 ) -> None:
     """One simulation in each tree."""
-    tree, leaves = trees.arrays, np.empty((4, len(trees)), np.int64)
+    tree, leaves = (*trees.arrays,), np.empty((4, len(trees)), np.int64)
     found = select(tree, rule, plan, leaves)
     if found == 0:
         return
@@ -161,11 +161,11 @@ def _add_noise(trees: Trees[Any], config: PUCTConfig, rng: np.random.Generator) 
         root["prior"] = (1 - share) * prior + share * noise
 
 
-def _decision(trees: Trees[Any], rule: Rule, plan: Halving, simulations: int) -> Decision:
+def _decision(trees: Trees[Any], rule: Numbers, plan: Halving, simulations: int) -> Decision:
     """What the trees say."""
     tree = trees.arrays
     policy, action = np.empty((len(trees), trees.num_actions)), np.empty(len(trees), np.int64)
-    decide(tree, rule, plan, policy, action)
+    decide((*tree,), rule, plan, policy, action)
     if (action < 0).any():
         raise ModelDivergedError(
             f"root {(action < 0).argmax()}: expected an action with a finite outcome, got none"

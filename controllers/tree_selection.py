@@ -10,26 +10,25 @@ import math
 
 import numpy as np
 
-from mpc_robot.controllers.tree_arrays import Floats, Ints, Record, Records, Tree, back_up
-from mpc_robot.controllers.tree_rules import GUMBEL_RULE, UCT_RULE, Halving, Rule
+from mpc_robot.controllers.tree_arrays import Floats, Ints, Parts, Record, Records, back_up
+from mpc_robot.controllers.tree_rules import GUMBEL_RULE, UCT_RULE, Halving, Numbers, Rule
 from mpc_robot.envs.compiled import compiled, inlined, scrambled
 
 
 @compiled
-def select(tree: Tree, rule: Rule, halving: Halving, leaves: Ints) -> int:
+def select(tree: Parts, numbers: Numbers, plan: Halving, leaves: Ints) -> int:
     """Walk down every tree to an edge that leads out of it; how many there are, K.
 
     A walk that ends in a terminal state is backed up at once and leads nowhere else.
 
     Args:
         tree: where.
-        rule: how.
-        halving: of Gumbel's rule.
+        numbers: of the rule.
+        plan: noise and schedule of Gumbel's rule.
         leaves: tree, parent, action and number of the node to come of each edge ``[4, B]``, out.
     """
-    found, scratch = 0, np.empty(tree.edges.shape[2])
-    trees, nodes, edges = tree.trees, tree.nodes, tree.edges
-    gumbel, schedule = halving.gumbel, halving.schedule
+    (trees, nodes, edges), (gumbel, schedule), rule = tree, plan, Rule(*numbers)
+    found, scratch = 0, np.empty(edges.shape[2])
     for b in range(len(trees)):
         node = 0
         while True:
@@ -196,14 +195,15 @@ def softmax(scores: Floats) -> None:
 
 
 @compiled
-def decide(tree: Tree, rule: Rule, halving: Halving, policy: Floats, action: Ints) -> None:
+def decide(tree: Parts, numbers: Numbers, plan: Halving, policy: Floats, action: Ints) -> None:
     """The policy ``[B, A]`` and best action ``[B]`` at the roots; -1 if none may be taken.
 
     By Gumbel, the improved policy and the best of the actions tried most; else the share of the
     visits and the action tried most, of equals that of the best Q.
     """
-    for b in range(len(tree.trees)):
-        edges, most, total = tree.edges[b, 0], 0, 0
+    (trees, nodes, all_edges), (gumbel, _), rule = tree, plan, Rule(*numbers)
+    for b in range(len(trees)):
+        edges, most, total = all_edges[b, 0], 0, 0
         for a in range(len(edges)):
             if edges[a].legal:
                 most, total = max(most, edges[a].count), total + edges[a].count
@@ -211,8 +211,8 @@ def decide(tree: Tree, rule: Rule, halving: Halving, policy: Floats, action: Int
         if most == 0:
             continue
         if rule.kind == GUMBEL_RULE:
-            scores = improved(edges, tree.nodes[b, 0], rule, policy[b])
-            action[b] = halve(edges, scores, halving.gumbel[b], most)
+            scores = improved(edges, nodes[b, 0], rule, policy[b])
+            action[b] = halve(edges, scores, gumbel[b], most)
             softmax(scores)
             continue
         for a in range(len(edges)):

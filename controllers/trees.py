@@ -63,10 +63,11 @@ class Trees(Generic[Embedding]):
         """
         start = Expansion(np.zeros(len(rows)), np.ones(len(rows)), roots)
         answers = self.answers(start, len(rows))
-        unknown = ~np.isfinite(answers.value)
+        _, _, value, logits, legal, _ = answers
+        unknown = ~np.isfinite(value)
         if unknown.any():
             raise ModelDivergedError(f"root {unknown.argmax()}: expected a finite value, got NaN")
-        dead = ~(answers.legal & np.isfinite(answers.logits)).any(axis=1)
+        dead = ~(legal & np.isfinite(logits)).any(axis=1)
         if dead.any():
             raise ValueError(f"root {dead.argmax()}: expected a legal action, got none")
         self.arrays.trees["seed"][rows] = self._rng.integers(2**63, size=len(rows), dtype=np.uint64)
@@ -126,7 +127,7 @@ class Trees(Generic[Embedding]):
         nodes, shape = expansion.nodes, (num, self.num_actions)
         legal = self._all[:num] if nodes.legal is None else nodes.legal
         player = self._nobody[:num] if nodes.player is None else nodes.player
-        return Answers(
+        return (
             _as("reward", expansion.reward, np.float64, shape[:1]),
             _as("discount", expansion.discount, np.float64, shape[:1]),
             _as("value", nodes.value, np.float64, shape[:1]),

@@ -103,7 +103,7 @@ def _overview() -> str:
         [
             f"usage: mpc-robot [-h] [--version] {{{','.join(COMMANDS)}}} ...\n",
             "Model predictive control and model-based reinforcement learning for robots.\n",
-            *(f"  {name:8}{line}" for name, line in about.items()),
+            *(f"  {name:10}{line}" for name, line in about.items()),
             "\nEach subcommand lists its options with --help.",
         ]
     )
