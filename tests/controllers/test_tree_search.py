@@ -134,7 +134,7 @@ def test_gumbel_trees_equal_those_of_the_paper_by_the_letter(
     before = copy.deepcopy(rng)
     rule = GumbelConfig(considered=min(considered, ACTIONS), least_range=least_range)
     decision = search(model, trees, SearchConfig(rule, simulations), rng)
-    noise = halving(rule, model.legal[:5], simulations, before).gumbel
+    noise, _ = halving(rule, model.legal[:5], simulations, before)
     for row, state in enumerate(roots):
         root = Node(model.outcome(state))
         given_it = noise[row], rule.considered, simulations
