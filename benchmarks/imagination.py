@@ -2,7 +2,7 @@
 
     python -m benchmarks.imagination
 
-Measured on one core: training steps and imagined steps of Dreamer's smallest model, of frames and
+Measured on one core: training steps and imagined steps of Dreamer's preset model, of frames and
 of vectors, and of World Models' networks, against the processor's own limit for matrix products;
 frames that environments show per second; and the memory of a replay of 100,000 frames. What is
 compared is measured in turns; rates count the processor's time.
@@ -25,13 +25,12 @@ from benchmarks.planning import GEMM, measure_and_publish, peak, products, take_
 from benchmarks.training import operations
 from torch import Tensor, nn
 
-from mpc_robot.agents.dreamer import DreamerConfig
+from mpc_robot.agents.dreamer_presets import dreamer_preset
 from mpc_robot.agents.world_models import WorldModelsConfig
 from mpc_robot.data.sequences import SequenceReplay, Sequences
 from mpc_robot.dynamics.mdn_rnn import MDNRNN, memory_loss
 from mpc_robot.dynamics.rssm import RSSM
 from mpc_robot.dynamics.rssm_loss import model_loss
-from mpc_robot.dynamics.rssm_presets import SIZES
 from mpc_robot.envs import get_task, make_env
 from mpc_robot.nn.vae import VAE, vae_loss
 
@@ -107,9 +106,10 @@ def imagined(case: str, model: RSSM | MDNRNN, state: int, rounds: int) -> list[R
 
 def measure_rssm(rounds: int, *, frames: bool) -> list[Row]:
     """Dreamer's model alone, without its behaviour, in the batches that Dreamer learns from."""
-    rng, config, size = torch.Generator().manual_seed(0), DreamerConfig(), SIZES["tiny"]
-    senses: dict[str, Any] = {"frame_shape": FRAME} if frames else {"vector_dim": VECTOR}
-    model = RSSM(BOUNDS, size, rng, **senses)
+    config = dreamer_preset("v3", ENVIRONMENTS[0] if frames else "CartpoleBalance-v0")
+    rng = torch.Generator().manual_seed(0)
+    senses: dict[str, Any] = {"frame_shape": FRAME} if frames else {"vector_entries": range(VECTOR)}
+    model = RSSM(BOUNDS, config.model, rng, **senses)
     batch = seen(config.batch_size, config.length, rng, frames=frames)
     kind = "frames" if frames else "vectors"
     case = f"rssm tiny, {kind}, {config.batch_size}x{config.length}"

@@ -28,7 +28,8 @@ class Filter(Protocol):
 class FilteredController:
     """A Controller of observations, made of one that takes a filter's beliefs for observations.
 
-    With an MPC in a recurrent model it is PlaNet's planner (arXiv:1811.04551, algorithm 2).
+    With an MPC in a recurrent model it is PlaNet's planner (arXiv:1811.04551, algorithm 2), but
+    that a search goes on from the last plan, and that chance is the same for all candidates.
     """
 
     observes: Sensed = "observation"
@@ -46,7 +47,8 @@ class FilteredController:
     def reset(self, seed: int) -> None:
         """Forget the last episode; the same seed gives the same actions again."""
         self.belief.reset(seed)
-        self.controller.reset(seed)
+        # With the same seed, candidates would be drawn by the same numbers as beliefs.
+        self.controller.reset(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         self._done: Floats | None = None
 
     def act(self, sensed: Any) -> Floats:

@@ -202,6 +202,10 @@ def _action_bounds(
             f"action space: expected finite bounds, got low={act.low} high={act.high}; "
             "give the environment a bounded action space"
         )
+    if not (act.low < act.high).all():
+        raise ValueError(
+            f"action space: expected room between its bounds, got low={act.low} high={act.high}"
+        )
     return act.low.astype(np.float64), act.high.astype(np.float64)
 
 

@@ -62,10 +62,8 @@ class Camera:
             RenderingUnavailable: if there is no OpenGL to draw with.
         """
         _free_abandoned()
-        self._model = copy.copy(model)
-        self._model.vis.quality.shadowsize = 0
-        self._model.vis.quality.offsamples = 4  # thin poles move by fractions of a pixel
-        self._model.vis.global_.offwidth = self._model.vis.global_.offheight = size
+        self._size = size
+        self.draw(model)
         self._data = mujoco.MjData(self._model)
         self._gl = drawing_context(size)
         self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
@@ -77,9 +75,15 @@ class Camera:
             mujoco.mjv_defaultFreeCamera(self._model, self._camera)
         else:
             self._camera.type, self._camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, camera
-        self._size = size
         self._left = weakref.finalize(self, _ABANDONED.append, (self._gl, self._context))
         self._left.atexit = False
+
+    def draw(self, model: mujoco.MjModel) -> None:
+        """Draw a model of the same parts from now on, as it now is: a goal may have moved in it."""
+        self._model = copy.copy(model)
+        self._model.vis.quality.shadowsize = 0
+        self._model.vis.quality.offsamples = 4  # thin poles move by fractions of a pixel
+        self._model.vis.global_.offwidth = self._model.vis.global_.offheight = self._size
 
     def frame(self, state: npt.NDArray[np.float64]) -> Frame:
         """The frame ``[size, size, 3]`` of a physics state ``[S]``; the same state, the same bits.
@@ -209,6 +213,7 @@ class Pixels(gym.Wrapper[Frame, Any, Any, Any]):
         simulated = isinstance(getattr(base, "model", None), mujoco.MjModel)
         if not simulated and not _shows_frames(env):
             raise TypeError(f"pixels: expected a MuJoCo environment or one of frames, got {base!r}")
+        self._base = base
         self.camera = Camera(base.model, camera_of(env)) if simulated else None
         self._frames = deque[Frame](maxlen=stack)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3 * stack), np.uint8)
@@ -218,6 +223,8 @@ class Pixels(gym.Wrapper[Frame, Any, Any, Any]):
     ) -> tuple[Frame, dict[str, Any]]:
         """Reset; as many of the first frame as are observed."""
         own, info = self.env.reset(seed=seed, options=options)
+        if self.camera is not None:
+            self.camera.draw(self._base.model)
         frame = self._frame(own)
         self._frames.extend([frame] * (self._frames.maxlen or 1))
         return self._observation(), info

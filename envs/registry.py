@@ -17,7 +17,7 @@ from mpc_robot.envs.openspiel import game_task, is_game, register_games
 from mpc_robot.envs.pixels import ActionRepeat, Pixels, split_view
 from mpc_robot.envs.servo import ServoActions
 from mpc_robot.envs.wrappers import FiniteOrError, Observe, muted_warnings, numbered
-from mpc_robot.errors import UnknownNameError
+from mpc_robot.errors import RenderingUnavailable, UnknownNameError
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -126,4 +126,10 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env[Any, Any]:
     env = FiniteOrError(numbered(env))
     if task.view.repeat > 1:
         env = ActionRepeat(env, task.view.repeat)
-    return Pixels(env, task.view.stack) if task.view.pixels else env
+    if not task.view.pixels:
+        return env
+    try:
+        return Pixels(env, task.view.stack)
+    except (TypeError, RenderingUnavailable):
+        env.close()
+        raise

@@ -89,6 +89,8 @@ class BehaviourConfig:
             require(0.0 <= getattr(self, name) <= 1.0, name, "in [0, 1]", getattr(self, name))
         for name in ("replay_scale", "entropy"):
             require(getattr(self, name) >= 0.0, name, "at least 0", getattr(self, name))
+        known = self.actor.squash == "clip" or self.entropy == 0.0
+        require(known, "entropy", "0 where actions are squashed: theirs is not known", self.entropy)
         low, high = self.percentiles or (0.0, 1.0)
         require(0.0 <= low < high <= 1.0, "percentiles", "shares that ascend", self.percentiles)
 

@@ -21,7 +21,7 @@ from mpc_robot.agents.off_policy import uniform_action
 from mpc_robot.controllers.filtered import FilteredController
 from mpc_robot.controllers.policy import PolicyController
 from mpc_robot.data.replay import Experience
-from mpc_robot.data.sequences import SequenceReplay, Sequences
+from mpc_robot.data.sequences import SequenceReplay, Sequences, require_capacity
 from mpc_robot.dynamics.rssm import RSSM, RSSMConfig, RSSMState
 from mpc_robot.dynamics.rssm_filter import LatentFilter
 from mpc_robot.dynamics.rssm_loss import model_loss
@@ -40,11 +40,11 @@ class DreamerConfig:
         behaviour: actor and critic, and how they learn from dreams.
         batch_size: sequences per training step [16; v1, v2: 50].
         length: observations in each [64; v1, v2: 50].
-        update_every: actions per training step [1 for vectors, 4 for frames; v1: 10; v2: 5].
+        update_every: actions per training step [1 for vectors, 4 for frames; v1, v2: 5].
         warmup_steps: random actions before learning begins [v1: 2500; v2: 500].
         pretrain: training steps of the world model alone when it begins [0; v1, v2: 100 of all]:
             what is learned in a wrong world is unlearned slowly, and does not see much meanwhile.
-        capacity: observations that are remembered, a multiple of 1000 [1,000,000].
+        capacity: observations that are remembered, a multiple of 1000 [5,000,000].
     """
 
     model: RSSMConfig = field(default_factory=RSSMConfig)
@@ -65,6 +65,7 @@ class DreamerConfig:
         require(self.length >= 2, "length", "at least 2", self.length)
         enough = self.warmup_steps >= self.length
         require(enough, "warmup_steps", f"at least the length {self.length}", self.warmup_steps)
+        require_capacity(self.capacity, self.length)
 
 
 def senses_spec(env: gym.Env[Any, Any]) -> PixelSpec | EnvSpec:
@@ -98,8 +99,11 @@ class Dreamer:
         bounds = (spec.action_low, spec.action_high)
         frame_shape = spec.frame_shape if isinstance(spec, PixelSpec) else None
         vector_dim = spec.observation_dim if isinstance(spec, EnvSpec) else None
+        entries = None
+        if vector_dim is not None:
+            entries = range(vector_dim) if task.policy_inputs is None else task.policy_inputs
         self.model = RSSM(
-            bounds, config.model, self.rng, frame_shape=frame_shape, vector_dim=vector_dim
+            bounds, config.model, self.rng, frame_shape=frame_shape, vector_entries=entries
         )
         self.behaviour = Behaviour(self.model.features, bounds, config.behaviour, self.rng)
         self.replay = SequenceReplay(

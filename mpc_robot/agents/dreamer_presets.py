@@ -6,15 +6,13 @@ from dataclasses import replace
 
 from mpc_robot.agents.behaviour import BehaviourConfig
 from mpc_robot.agents.dreamer import DreamerConfig
-from mpc_robot.dynamics.rssm_presets import SIZES, rssm_v1, rssm_v2
+from mpc_robot.dynamics.rssm_presets import SIZES, rssm_v1, rssm_v2, sized
 from mpc_robot.envs.pixels import split_view
+from mpc_robot.errors import UnknownNameError
 from mpc_robot.nn.actor import ActorConfig
 from mpc_robot.nn.descent import DescentConfig
 
-SIZE = "tiny"
-"""Of :data:`mpc_robot.dynamics.rssm_presets.SIZES`."""
-
-TINY = replace(SIZES[SIZE], reward_scale=5.0)
+TINY = replace(SIZES["tiny"], reward_scale=5.0)
 
 V3 = DreamerConfig(
     model=TINY,
@@ -76,8 +74,8 @@ QUICK = {("v3", "CartpoleBalance-v0")}
 def dreamer_preset(version: str, task: str) -> DreamerConfig:
     """The settings of a version for a task's name, which tells whether it is seen as frames.
 
-    Of frames, every other one is decoded in training, which saves a quarter of its time, and there
-    is a training step after every other action.
+    Of frames, a random half is decoded in each training step, which saves a quarter of its time,
+    and, but for those of ``QUICK``, there is a training step after every other action.
     """
     config = VERSIONS[version]
     scale = config.model.decoder_scale
@@ -86,3 +84,20 @@ def dreamer_preset(version: str, task: str) -> DreamerConfig:
     model = replace(config.model, decoder_scale=FRAME_SCALE * scale, explained=0.5)
     pace = 1 if (version, split_view(task)[0]) in QUICK else 2
     return replace(config, model=model, update_every=pace)
+
+
+def with_size(config: DreamerConfig, name: str) -> DreamerConfig:
+    """The config with the networks of one of ``SIZES``; policy and critic have three layers then.
+
+    Raises:
+        UnknownNameError: if there is no such size.
+    """
+    if name not in SIZES:
+        raise UnknownNameError("size", name, SIZES)
+    hidden, behaviour = 3 * (SIZES[name].units,), config.behaviour
+    actor = replace(behaviour.actor, hidden=hidden)
+    return replace(
+        config,
+        model=sized(config.model, SIZES[name]),
+        behaviour=replace(behaviour, actor=actor, critic_hidden=hidden),
+    )

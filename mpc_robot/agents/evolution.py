@@ -72,10 +72,14 @@ class CMAES:
         return float(self._search.sigma)
 
     def evolve(self, score: Score) -> Tensor:
-        """One generation; its scores ``[P]``, of which those that are not finite are the worst."""
+        """One generation; its scores ``[P]``, of which those that are not finite are the worst.
+
+        Where none is finite, nothing is learned.
+        """
         candidates = self._search.ask()
         scores = finite_or_worst(score(torch.as_tensor(np.array(candidates)).float()))
-        self._search.tell(candidates, (-scores.double()).tolist())
+        if scores.isfinite().any():
+            self._search.tell(candidates, (-scores.double()).tolist())
         # Products depend on the order in memory, to the bit, and a checkpoint knows but one.
         self._search.sm.B = np.ascontiguousarray(self._search.sm.B)
         return scores

@@ -9,6 +9,7 @@ later rounds the controller collects, which is the paper's iterative procedure.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,13 +21,13 @@ from torch import Tensor, nn
 
 from mpc_robot.agents.base import Metrics, restoring
 from mpc_robot.agents.evolution import CMAES
+from mpc_robot.agents.linear_controller import Acting, linear_actions
 from mpc_robot.controllers.filtered import FilteredController
 from mpc_robot.controllers.policy import PolicyController
 from mpc_robot.data.chunks import Arrays, Chunk
 from mpc_robot.data.replay import Experience
-from mpc_robot.data.sequences import SequenceReplay
+from mpc_robot.data.sequences import SequenceReplay, require_capacity
 from mpc_robot.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig, memory_loss
-from mpc_robot.dynamics.mdn_rnn_filter import MemoryFilter
 from mpc_robot.envs.base import PixelSpec, Task
 from mpc_robot.errors import require
 from mpc_robot.nn.latents import Gaussian
@@ -46,13 +47,13 @@ class WorldModelsConfig:
         vae: V, the autoencoder.
         memory: M, the recurrent network.
         rounds: of the iterative procedure [1]; each takes ``collect_steps`` actions, those that pay
-            for its updates, and one per generation.
+            for its updates, and one per generation. What acts is what the last round came to.
         collect_steps: actions of a round before it learns [10,000 episodes].
         hold: actions that a random one is held for at most: so much more is seen than where white
             noise leads [10 in its second experiment].
         exploration: standard deviation of noise on the controller's actions when it collects, as a
             share of half their range [0].
-        capacity: frames that are remembered [all].
+        capacity: frames that are remembered, a multiple of 1000 [all].
         updates_per_step: of V or M, per action taken meanwhile.
         vae_updates: of V in a round [1 epoch].
         vae_batch: frames per update of V [100].
@@ -97,13 +98,13 @@ class WorldModelsConfig:
             require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
         few = self.collect_steps >= self.memory_length
         require(few, "collect_steps", f"at least {self.memory_length}", self.collect_steps)
+        require_capacity(self.capacity, self.memory_length)
         require(self.exploration >= 0.0, "exploration", "not negative", self.exploration)
         for name in ("vae_rate", "memory_rate", "max_grad_norm", "sigma"):
             require(getattr(self, name) > 0.0, name, "positive", getattr(self, name))
         for name in (
             "rounds",
             "hold",
-            "capacity",
             "updates_per_step",
             "vae_updates",
             "vae_batch",
@@ -114,18 +115,6 @@ class WorldModelsConfig:
             "dream_steps",
         ):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-
-
-def linear_actions(weights: Tensor, features: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Actions ``[P, R, A]`` of P linear controllers, each for R features ``[P, R, F]``.
-
-    ``weights [P, A (F + 1)]`` are rows of a matrix and a bias (arXiv:1803.10122, eq. 1); a tanh
-    leads within the bounds ``[A]``.
-    """
-    rows = weights.unflatten(-1, (len(low), -1))
-    said = features @ rows[..., :-1].mT + rows[..., None, :, -1]
-    actions: Tensor = low + (high - low) * (0.5 + 0.5 * torch.tanh(said))
-    return actions
 
 
 @torch.no_grad()
@@ -186,7 +175,8 @@ class WorldModels:
             spec.action_dim, vector_dim=2 * latents, capacity=config.capacity
         )
         self.round = self.stage = self.done = 0
-        self._belief = MemoryFilter(self.vae, self.model)
+        self._acting = Acting(deepcopy(self.vae), deepcopy(self.model), self.weights)
+        self._belief = self._acting.belief()
         self._last: Floats | None = None
         self._held = 0
 
@@ -198,7 +188,7 @@ class WorldModels:
             self._last = self._random_action()
         else:
             belief = self._belief.update(observation, self._last)
-            self._last = self._controlled(torch.from_numpy(belief).float()).double().numpy()
+            self._last = self._acting.controlled(torch.from_numpy(belief).float()).double().numpy()
             if explore:
                 self._last = self._disturbed(self._last)
         return self._last
@@ -210,20 +200,14 @@ class WorldModels:
             self._forget()
 
     def controller(self) -> FilteredController:
-        """V, M and C as they are now and will become, without exploration."""
-        policy = PolicyController(self._controlled)
-        return FilteredController(MemoryFilter(self.vae, self.model), policy)
+        """V, M and C as the last round left them, and later ones will, without exploration."""
+        policy = PolicyController(self._acting.controlled)
+        return FilteredController(self._acting.belief(), policy)
 
     def _forget(self) -> None:
         """The episode is over."""
         self._belief.reset(0)
         self._last, self._held = None, 0
-
-    def _controlled(self, whole: Tensor) -> Tensor:
-        """The controller's actions ``[..., A]`` for whole states ``[..., Z + 2 G]``."""
-        features = whole[..., : self.model.features].reshape(1, -1, self.model.features)
-        action = linear_actions(self.weights[None], features, self.model.low, self.model.high)
-        return action.reshape(*whole.shape[:-1], -1)
 
     def _random_action(self) -> Floats:
         """A uniformly random action ``[A]``, held for a random time."""
@@ -262,7 +246,9 @@ class WorldModels:
             self.done += 1
         if self.done == length:
             self.done, self.stage = 0, (self.stage + 1) % len(stages)
-            self.round += self.stage == 0
+            if self.stage == 0:
+                self.round += 1
+                self._acting.become(self.vae, self.model, self.weights)
         return metrics
 
     def learn_to_see(self) -> Metrics:
@@ -333,10 +319,12 @@ class WorldModels:
         return seen.sample(torch.randn(seen.mean.shape, generator=self.rng))
 
     def _first_codes(self) -> Tensor:
-        """Codes ``[E, 2 Z]`` of the frames that episodes began with."""
+        """Codes ``[E, 2 Z]`` of the frames that episodes began with, or of all if none is left."""
         kept = self.codes.state_dict()
         parts = [*(chunk.arrays() for chunk in kept["chunks"]), kept["rest"]]
-        return torch.cat([torch.from_numpy(rows["vector"][rows["is_first"]]) for rows in parts])
+        whole = torch.cat([torch.from_numpy(rows["vector"]) for rows in parts])
+        first = torch.cat([torch.from_numpy(rows["is_first"]) for rows in parts])
+        return whole[first] if first.any() else whole
 
     def _new_search(self) -> CMAES:
         """A search around the controller that there is."""
@@ -362,6 +350,7 @@ class WorldModels:
             "memory": dict(self.model.state_dict()),
             "optimizers": {name: optimizer_state(one) for name, one in self._optimizers.items()},
             "weights": self.weights,
+            "acting": self._acting.state_dict(),
             "search": self._search.state_dict(),
             "replay": self.replay.state_dict(),
             "codes": self.codes.state_dict(),
@@ -384,6 +373,7 @@ class WorldModels:
             for name, optimizer in self._optimizers.items():
                 load_optimizer_state(optimizer, state["optimizers"][name])
             self.weights = state["weights"].clone()
+            self._acting.load_state_dict(state["acting"])
             self._search.load_state_dict(state["search"])
             self.replay.load_state_dict(state["replay"])
             self.codes.load_state_dict(state["codes"])

@@ -56,10 +56,10 @@ class Dream:
         trust = write_report(run.folder, run.task, run.agent, evaluation, self.seed)
         if trust.dream is None:
             raise ValueError(f"dream: expected an episode of more than {CONTEXT} steps, got none")
-        first = evaluation.episodes[0]
+        longest = max(evaluation.episodes, key=lambda episode: len(episode.rewards))
         rng = torch.Generator().manual_seed(self.seed)
-        dreamt = dreamt_episode(model, first, rng, self.ahead)
-        shown = _show(run, dreamt, frames=is_frame(first))
+        dreamt = dreamt_episode(model, longest, rng, self.ahead)
+        shown = _show(run, dreamt, frames=is_frame(longest))
         console.print(_table(trust.dream))
         console.print(f"{shown} and {run.folder.report} written")
         return {

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import tyro
 from rich.console import Console
 
-from mpc_robot.agents import PETSConfig, agent_kind
+from mpc_robot.agents import DreamerConfig, PETSConfig, agent_kind
+from mpc_robot.agents.dreamer_presets import with_size
 from mpc_robot.agents.value import ValueConfig
 from mpc_robot.cli.common import (
     Command,
@@ -47,6 +48,7 @@ class Train(Generic[AgentConfig]):
             cem, icem or mppi; it brings its own --config.optimizer settings.
         value: close the horizon with a learned value function or not, in place of the preset's
             choice; on brings --config.value settings and a discount of 0.99 at most.
+        size: of Dreamer's networks, in place of the preset's, which is tiny: 1m, 12m, 25m or 50m.
     """
 
     out: Path
@@ -54,6 +56,7 @@ class Train(Generic[AgentConfig]):
     config: AgentConfig
     optimizer: str | None = None
     value: Literal["on", "off"] | None = None
+    size: str | None = None
     common: Common = field(default_factory=CommonOptions)
 
     def __call__(self, console: Console) -> Outcome:
@@ -83,7 +86,7 @@ def parse_train(argv: Sequence[str]) -> Command:
     """The words behind ``train``; the agent and the task decide which settings there are.
 
     Raises:
-        UnknownNameError: if there is no such agent, task or optimizer.
+        UnknownNameError: if there is no such agent, task, optimizer or size.
         ValueError: if the agent has no such part.
     """
     if any(word.partition("=")[0] == "--resume" for word in argv):
@@ -95,6 +98,7 @@ def parse_train(argv: Sequence[str]) -> Command:
         kind = agent_kind(agent).config_class
         preset = kind() if task is None else agent_kind(agent).preset(get_task(task).name)
         preset = _with_parts(preset, peek(argv, "--optimizer"), peek(argv, "--value"))
+        preset = _with_size(preset, peek(argv, "--size"))
     default = Train(
         out=tyro.MISSING,
         train=TrainConfig(agent=tyro.MISSING, task=tyro.MISSING),
@@ -116,6 +120,15 @@ def _with_parts(preset: Any, optimizer: str | None, value: str | None) -> Any:
         discount = min(config.discount, VALUE_DISCOUNT)
         return replace(config, value=ValueConfig(), discount=discount)
     return config
+
+
+def _with_size(preset: Any, size: str | None) -> Any:
+    """The preset with networks of the size that was chosen by name."""
+    if size is None:
+        return preset
+    if not isinstance(preset, DreamerConfig):
+        raise ValueError("size: expected an agent dreamer, which has them")
+    return with_size(preset, size)
 
 
 def _train(trainer: Trainer) -> Outcome:

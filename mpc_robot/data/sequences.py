@@ -19,6 +19,13 @@ from mpc_robot.errors import require
 ROWS_PER_CHUNK = 1_000
 
 
+def require_capacity(capacity: int, length: int) -> None:
+    """Raises ValueError where a full replay could come to hold no sequence of such a length."""
+    least = ROWS_PER_CHUNK * (1 + -(-(length - 1) // ROWS_PER_CHUNK))
+    fits = capacity >= least and capacity % ROWS_PER_CHUNK == 0
+    require(fits, "capacity", f"a multiple of {ROWS_PER_CHUNK}, at least {least}", capacity)
+
+
 @dataclass(frozen=True)
 class Sequences:
     """B sequences of T observations, and how each observation came about.
@@ -112,7 +119,8 @@ class SequenceReplay:
     def add(self, experience: Experience) -> None:
         """Append a step, and at the start of an episode the observation that it started from.
 
-        An observation is a frame or a vector, or ``{"frame": ..., "vector": ...}`` of both.
+        An observation is a frame or a vector, or ``{"frame": ..., "vector": ...}`` of both. A step
+        that does not start where the last one led begins an episode.
 
         Raises:
             ValueError: if a part has another shape than this replay's, or is missing.
@@ -122,7 +130,7 @@ class SequenceReplay:
         for senses in (before, after):
             parts = {**senses, "action": action}
             self._check_shapes({name: part.shape for name, part in parts.items()})
-        if not self._in_episode:
+        if not self._follows(before):
             nothing = np.zeros_like(action)
             self._append({**before, **_step(nothing, 0.0, first=True)})
         ends = {"terminated": experience.terminated, "truncated": experience.truncated}
@@ -161,12 +169,13 @@ class SequenceReplay:
             for row in range(len(arrays["reward"])):
                 self._append({name: column[row] for name, column in arrays.items()})
 
-    @property
-    def _in_episode(self) -> bool:
-        """Whether the episode of the newest observation has not ended."""
+    def _follows(self, senses: Mapping[str, npt.NDArray[Any]]) -> bool:
+        """Whether these are the newest observation, which ended no episode."""
         newest = (self._start + self._size - 1) % self.capacity
-        ended = self._data["terminated"][newest] or self._data["truncated"][newest]
-        return self._size > 0 and not ended
+        if self._size == 0 or self._data["terminated"][newest] or self._data["truncated"][newest]:
+            return False
+        held = ((self._data[name][newest], part) for name, part in senses.items())
+        return all(np.array_equal(one, part.astype(one.dtype)) for one, part in held)
 
     def _append(self, row: Mapping[str, Any]) -> None:
         """Write a row, forgetting the oldest chunk where there is no room."""

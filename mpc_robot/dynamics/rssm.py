@@ -8,6 +8,7 @@ What it is trained on is in :mod:`mpc_robot.dynamics.rssm_loss`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -47,7 +48,8 @@ class RSSMConfig:
         dynamics_scale: weight of the divergence that trains the prior [1; v1: 1; v2: 0.8].
         representation_scale: weight of the divergence that trains the posterior [0.1; v1: 1;
             v2: 0.2].
-        free_nats: divergence of a state below which nothing is gained [1; v1: 3; v2: 0].
+        free_nats: divergence below which nothing is gained [1; v1: 3; v2: 0].
+        free: whether that is of each ``state`` or of their ``mean`` [state; v1, v2: mean].
     """
 
     latent: LatentConfig = field(default_factory=lambda: CategoricalConfig(16, 16))
@@ -64,6 +66,7 @@ class RSSMConfig:
     dynamics_scale: float = 1.0
     representation_scale: float = 0.1
     free_nats: float = 1.0
+    free: Literal["state", "mean"] = "state"
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
@@ -127,7 +130,7 @@ class RSSM(nn.Module):
         rng: torch.Generator,
         *,
         frame_shape: tuple[int, int, int] | None = None,
-        vector_dim: int | None = None,
+        vector_entries: Sequence[int] | None = None,
     ) -> None:
         """A model that knows nothing yet.
 
@@ -136,7 +139,8 @@ class RSSM(nn.Module):
             config: its shape.
             rng: draws the initial weights.
             frame_shape: of the frames among the observations, None if there are none.
-            vector_dim: D, of the vectors among the observations, None if there are none.
+            vector_entries: that are seen of the vectors among the observations, None if there are
+                no vectors.
 
         Raises:
             ValueError: if observations have neither part, or frames do not fit the convolutions.
@@ -147,7 +151,7 @@ class RSSM(nn.Module):
             given = torch.as_tensor(bound, dtype=torch.float32)
             self.register_buffer(name, given, persistent=False)
         hidden, latent = config.hidden, config.latent
-        self.senses = Senses(self.features, frame_shape, vector_dim, config.senses, rng)
+        self.senses = Senses(self.features, frame_shape, vector_entries, config.senses, rng)
         self.action_in = linear(len(self.low), hidden, rng, bias=False)
         self.stoch_in = linear(latent.size, hidden, rng)
         self.core_in = NormedSiLU(hidden)

@@ -8,21 +8,22 @@ import torch
 from torch import Tensor
 
 from mpc_robot.data.sequences import Sequences
-from mpc_robot.dynamics.rssm import RSSM, RSSMState
+from mpc_robot.dynamics.rssm import RSSM, RSSMConfig, RSSMState
 from mpc_robot.nn.latents import Latent
 
 
-def divergences(posterior: Latent, prior: Latent, free_nats: float) -> tuple[Tensor, Tensor]:
-    """What trains the prior and what trains the posterior, of each state, nats ``[...]``.
+def divergences(posterior: Latent, prior: Latent, config: RSSMConfig) -> tuple[Tensor, Tensor]:
+    """What trains the prior and what trains the posterior, nats ``[...]``, or ``[]`` of a mean.
 
     Both are ``KL(posterior || prior)``, but gradients flow into one side only: into the prior so
     that it foresees (dynamics), into the posterior so that it can be foreseen (representation).
     With weights 0.8 and 0.2 it is KL balancing (arXiv:2010.02193, algorithm 2); below
     ``free_nats`` no gradient flows (arXiv:2301.04104, eq. 5).
     """
-    dynamics = posterior.detach().kl(prior).clamp(min=free_nats)
-    representation = posterior.kl(prior.detach()).clamp(min=free_nats)
-    return dynamics, representation
+    dynamics, representation = posterior.detach().kl(prior), posterior.kl(prior.detach())
+    if config.free == "mean":
+        dynamics, representation = dynamics.mean(), representation.mean()
+    return dynamics.clamp(min=config.free_nats), representation.clamp(min=config.free_nats)
 
 
 def model_loss(
@@ -36,7 +37,7 @@ def model_loss(
     config = model.config
     states, posterior, prior = model.observe(seen, rng)
     features = states.features
-    dynamics, representation = divergences(posterior, prior, config.free_nats)
+    dynamics, representation = divergences(posterior, prior, config)
     losses = {
         **_unexplained(model, features, seen, rng),
         "reward": model.reward.loss(features, seen.reward),

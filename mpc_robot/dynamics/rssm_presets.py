@@ -10,7 +10,10 @@ from mpc_robot.nn.senses import SensesConfig
 
 
 def _published(deter: int, hidden: int, classes: int, depth: int) -> RSSMConfig:
-    """A size of arXiv:2301.04104, table B.1; width of all layers, and channels per depth."""
+    """The widths of a size of arXiv:2301.04104, table B.1, and channels per depth.
+
+    There is a layer less than there before the prior and in the core, hence fewer weights.
+    """
     channels = (2 * depth, 3 * depth, 4 * depth, 4 * depth)
     return RSSMConfig(
         latent=CategoricalConfig(32, classes),
@@ -32,6 +35,22 @@ SIZES = {
 """Name -> config of v3; ``tiny`` is made for two cores."""
 
 
+def sized(config: RSSMConfig, size: RSSMConfig) -> RSSMConfig:
+    """A model as ``config`` has it, but with the networks of another size."""
+    latent = config.latent
+    if isinstance(latent, CategoricalConfig) and isinstance(size.latent, CategoricalConfig):
+        latent = replace(latent, variables=size.latent.variables, classes=size.latent.classes)
+    return replace(
+        config,
+        latent=latent,
+        senses=size.senses,
+        deter=size.deter,
+        blocks=size.blocks,
+        hidden=size.hidden,
+        units=size.units,
+    )
+
+
 def rssm_v1(size: RSSMConfig) -> RSSMConfig:
     """Dreamer v1 (arXiv:1912.01603): 30 Gaussian latents, one divergence, 3 free nats."""
     return replace(
@@ -42,6 +61,7 @@ def rssm_v1(size: RSSMConfig) -> RSSMConfig:
         dynamics_scale=1.0,
         representation_scale=1.0,
         free_nats=3.0,
+        free="mean",
     )
 
 
@@ -58,4 +78,5 @@ def rssm_v2(size: RSSMConfig) -> RSSMConfig:
         dynamics_scale=0.8,
         representation_scale=0.2,
         free_nats=0.0,
+        free="mean",
     )

@@ -41,7 +41,7 @@ class FrameNormalizer(nn.Module):
 
     def forward(self, frame: Tensor) -> Tensor:
         """Scaled uint8 frames ``[..., H, W, C]``."""
-        return frame.float().sub_(self.mean).div_(self.std)
+        return frame.to(torch.float32, copy=True).sub_(self.mean).div_(self.std)
 
     def shades(self, scaled: Tensor) -> Tensor:
         """Shades from 0 to 1 ``[..., H, W, C]`` of frames of this scale."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -76,30 +77,34 @@ class FrameSense(nn.Module):
 
 
 class VectorSense(nn.Module):
-    """Vectors ``[..., D]`` to features ``[..., E]``, and back from others ``[..., F]``.
+    """Chosen entries of vectors to features ``[..., E]``, and back from others ``[..., F]``.
 
     The size of entries is squashed by symlog (arXiv:2301.04104, eq. 9). Then each is centred, and
     its unit is its root mean square: what has hardly varied yet may well do so later, such as the
     cosine of a pole's angle once it swings up.
 
     Attributes:
+        entries: those that are seen and explained ``[C]``.
         dim: E.
     """
 
+    entries: Tensor
+
     def __init__(
-        self, features: int, vector_dim: int, config: SensesConfig, rng: torch.Generator
+        self, features: int, entries: Sequence[int], config: SensesConfig, rng: torch.Generator
     ) -> None:
-        """``features``: F."""
+        """``features``: F; ``entries``: C of those that vectors have."""
         super().__init__()
-        hidden = (config.units,) * config.layers
-        self.normalizer = Normalizer(vector_dim)
-        self.encoder = nn.Sequential(MLP((vector_dim, *hidden), rng), NormedSiLU(config.units))
-        self.decoder = MLP((features, *hidden, vector_dim), rng, zero=True)
+        hidden, dim = (config.units,) * config.layers, len(entries)
+        self.register_buffer("entries", torch.tensor(entries), persistent=False)
+        self.normalizer = Normalizer(dim)
+        self.encoder = nn.Sequential(MLP((dim, *hidden), rng), NormedSiLU(config.units))
+        self.decoder = MLP((features, *hidden, dim), rng, zero=True)
         self.dim = config.units
 
     def fit(self, vector: Tensor) -> None:
         """Take the scale of vectors ``[..., D]``."""
-        seen = symlog(vector).flatten(0, -2)
+        seen = symlog(self.chosen(vector)).flatten(0, -2)
         size = seen.square().mean(dim=0).sqrt()
         self.normalizer.mean.copy_(seen.mean(dim=0))
         self.normalizer.std.copy_(torch.where(size > 0.0, size, 1.0))
@@ -110,18 +115,22 @@ class VectorSense(nn.Module):
         return encoded
 
     def decode(self, features: Tensor) -> Tensor:
-        """Vectors ``[..., D]``."""
+        """The entries ``[..., C]``."""
         return symexp(self.normalizer.inverse(self.decoder(features)))
 
     def loss(self, features: Tensor, vector: Tensor) -> Tensor:
-        """Squared errors ``[...]`` of scaled vectors, summed over entries."""
+        """Squared errors ``[...]`` of scaled entries, summed."""
         error: Tensor = self.decoder(features) - self.scaled(vector)
         return (error**2).sum(dim=-1)
 
     def scaled(self, vector: Tensor) -> Tensor:
-        """What the networks see of vectors."""
-        seen: Tensor = self.normalizer(symlog(vector))
+        """What the networks see of vectors ``[..., D]``: the entries ``[..., C]``, scaled."""
+        seen: Tensor = self.normalizer(symlog(self.chosen(vector)))
         return seen
+
+    def chosen(self, vector: Tensor) -> Tensor:
+        """The entries ``[..., C]`` of vectors ``[..., D]``."""
+        return vector.index_select(-1, self.entries)
 
 
 class Senses(nn.Module):
@@ -137,19 +146,19 @@ class Senses(nn.Module):
         self,
         features: int,
         frame_shape: tuple[int, int, int] | None,
-        vector_dim: int | None,
+        vector_entries: Sequence[int] | None,
         config: SensesConfig,
         rng: torch.Generator,
     ) -> None:
         """Networks for what there is, ``features`` being F; raises ValueError if it is nothing."""
         super().__init__()
-        seen = frame_shape is not None or vector_dim is not None
-        require(seen, "frame_shape, vector_dim", "at least one of them", None)
+        seen = frame_shape is not None or vector_entries is not None
+        require(seen, "frame_shape, vector_entries", "at least one of them", None)
         self.frame = self.vector = None
         if frame_shape is not None:
             self.frame = FrameSense(features, frame_shape, config, rng)
-        if vector_dim is not None:
-            self.vector = VectorSense(features, vector_dim, config, rng)
+        if vector_entries is not None:
+            self.vector = VectorSense(features, vector_entries, config, rng)
         self.dim = sum(sense.dim for sense in (self.frame, self.vector) if sense is not None)
 
     def fit(self, frame: Tensor | None, vector: Tensor | None) -> None:
@@ -169,10 +178,14 @@ class Senses(nn.Module):
         return torch.cat(parts, dim=-1)
 
     def decode(self, features: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Frames ``[..., H, W, C]`` of shades from 0 to 1, and vectors ``[..., D]``."""
+        """Frames ``[..., H, W, C]`` of shades from 0 to 1, and the chosen entries of vectors."""
         frame = None if self.frame is None else self.frame.decode(features)
         vector = None if self.vector is None else self.vector.decode(features)
         return frame, vector
+
+    def chosen(self, vector: Tensor) -> Tensor:
+        """What is explained of vectors ``[..., D]``."""
+        return vector if self.vector is None else self.vector.chosen(vector)
 
     def losses(
         self, features: Tensor, frame: Tensor | None, vector: Tensor | None

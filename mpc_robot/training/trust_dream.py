@@ -58,7 +58,7 @@ class DreamErrors:
 class Foreseen:
     """What was seen of an episode of T steps, and what a model makes of it.
 
-    Frames are of shades from 0 to 1.
+    Frames are of shades from 0 to 1, and of vectors there is what the model explains.
 
     Attributes:
         truth: what was seen ``[T + 1, ...]``.
@@ -100,7 +100,8 @@ def explain(model: RSSM, episode: Episode, rng: torch.Generator) -> Foreseen:
     """Let a model see a whole episode."""
     seen = sequence_of(episode)
     states = model.observe(seen, rng)[0].flatten()
-    truth = torch.as_tensor(episode.observations).float() / (255.0 if is_frame(episode) else 1.0)
+    truth = torch.as_tensor(episode.observations).float()
+    truth = truth / 255.0 if is_frame(episode) else model.senses.chosen(truth)
     return Foreseen(truth, states, shown(model, states.features), model.reward(states.features))
 
 
@@ -113,8 +114,12 @@ def imagine(
     Returns:
         What it looks like ``[S, K, ...]``, and what it earns ``[S, K]``.
     """
-    futures = model.rollout(state, torch.as_tensor(actions).float(), rng)
-    return shown(model, futures.observations[:, 0, 1:]), futures.rewards[:, 0]
+    features = list[Tensor]()
+    for action in torch.as_tensor(actions).float().unbind(dim=1):
+        state = model.imagine(state, action, rng)
+        features.append(state.features)
+    ahead = torch.stack(features, dim=1)
+    return shown(model, ahead), model.reward(ahead)
 
 
 def shown(model: RSSM, features: Tensor) -> Tensor:
@@ -140,7 +145,9 @@ def dream_errors(
     require(longest > CONTEXT, "episodes", f"one of more than {CONTEXT} steps", longest)
     ahead = min(ahead, longest - CONTEXT)
     frames = is_frame(episodes[0])
-    scale = torch.ones(()) if frames else torch.as_tensor(entry_scale(episodes)).float()
+    scale = torch.ones(())
+    if not frames:
+        scale = model.senses.chosen(torch.as_tensor(entry_scale(episodes)).float())
     parts = [
         _errors_in(model, episode, ahead, scale, rng)
         for episode in episodes

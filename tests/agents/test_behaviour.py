@@ -155,7 +155,8 @@ def test_in_a_known_world_the_best_policy_is_found(
     squash: Literal["clip", "tanh"], reinforce: float
 ) -> None:
     """It is to go to 0 in one step from wherever that is near enough."""
-    config = replace(V3, actor=ActorConfig((16,), squash), reinforce=reinforce, replay_scale=0.0)
+    actor, entropy = ActorConfig((16,), squash), 0.0 if squash == "tanh" else V3.entropy
+    config = replace(V3, actor=actor, reinforce=reinforce, replay_scale=0.0, entropy=entropy)
     ours, world, rng = behaviour(config), Line(), generator()
     seen = sequences(rows=32)
     for seed in range(120):
@@ -186,7 +187,7 @@ def test_the_critic_learns_what_states_are_worth(config: BehaviourConfig) -> Non
 def small_world() -> tuple[RSSM, RSSMState]:
     """A recurrent model that nobody has trained, whose rewards vary, and states of it."""
     shape = RSSMConfig(latent=GaussianConfig(4), deter=16, hidden=16, units=16, rewards="gaussian")
-    model = RSSM(BOUNDS, shape, generator(), vector_dim=1)
+    model = RSSM(BOUNDS, shape, generator(), vector_entries=range(1))
     with torch.no_grad():
         model.reward.network[-1].weight.normal_(generator=generator(7))
     state = RSSMState(*(torch.randn(500, 4, n, generator=generator(n)) for n in (16, 4)))

@@ -15,7 +15,7 @@ import torch
 from mpc_robot.agents import agent_kind
 from mpc_robot.agents.behaviour import BehaviourConfig
 from mpc_robot.agents.dreamer import Dreamer, DreamerConfig, senses_spec
-from mpc_robot.agents.dreamer_presets import VERSIONS, dreamer_preset
+from mpc_robot.agents.dreamer_presets import VERSIONS, dreamer_preset, with_size
 from mpc_robot.agents.latent_planning import LatentPlanningConfig
 from mpc_robot.controllers import CEMConfig, MPPIConfig
 from mpc_robot.controllers.optimizers import OptimizerConfig
@@ -132,7 +132,8 @@ def test_the_world_is_learned_for_as_long_as_is_asked_for_before_behaviour_is() 
 @both
 def test_what_is_seen_is_scaled_by_what_warm_up_showed(name: str) -> None:
     def scales() -> dict[str, torch.Tensor]:
-        return {key: part.clone() for key, part in agent.model.senses.named_buffers()}
+        parts = agent.model.senses.state_dict()
+        return {key: part.clone() for key, part in parts.items() if key.endswith(("mean", "std"))}
 
     agent = make(name)
     at_first = scales()
@@ -146,6 +147,20 @@ def test_what_is_seen_is_scaled_by_what_warm_up_showed(name: str) -> None:
         assert not torch.equal(known[key], at_first[key])
     if name == "Spot-v0":  # one column of 16 is bright, wherever it is
         assert known["frame.scale.mean"].mean().item() == pytest.approx(255 / 16, rel=1e-5)
+
+
+def test_what_a_policy_may_not_see_is_not_seen() -> None:
+    """Such as how far a robot has come, which is none of its model's business."""
+    task = replace(get_task("Cart-v0"), policy_inputs=(1,))
+    with closing(make_env(task)) as env:
+        agent = Dreamer(task, senses_spec(env), SMALL, seed=0)
+    live(agent, 12)
+    beliefs = [
+        LatentFilter(agent.model).update(np.array([place, 0.5]), None) for place in (-9.0, 9.0)
+    ]
+    np.testing.assert_array_equal(*beliefs)
+    _, decoded = agent.model.senses.decode(torch.zeros(1, agent.model.features))
+    assert decoded is not None and decoded.shape == (1, 1)
 
 
 def test_what_was_seen_is_remembered_as_frames() -> None:
@@ -211,6 +226,18 @@ def test_every_version_learns_and_acts_alike_from_the_same_seed(name: str, versi
     one, same, other = (live(make(name, seed, config), 20) for seed in (1, 1, 2))
     assert one == same != other
     assert np.isfinite([value for metrics in one for value in metrics.values()]).all()
+
+
+@pytest.mark.parametrize(("size", "millions"), [("1m", 1.0), ("12m", 12.0)])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_size_is_about_what_it_is_called(version: str, size: str, millions: float) -> None:
+    preset = dreamer_preset(version, "CartpoleBalance-v0+pixels+repeat2")
+    agent = make(config=with_size(preset, size))
+    parts = (agent.model, agent.behaviour.actor, agent.behaviour.critic)
+    count = sum(p.numel() for part in parts for p in part.parameters()) / 1e6
+    assert 0.4 * millions < count < 1.1 * millions
+    assert agent.config.model.free == preset.model.free
+    assert agent.config.behaviour.slow == preset.behaviour.slow
 
 
 def test_presets_know_frames_from_vectors() -> None:

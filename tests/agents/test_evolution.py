@@ -79,7 +79,12 @@ def test_what_nobody_can_value_is_not_followed(worst: float) -> None:
     assert 0.0 < search.mean.max() < 0.7 and np.isfinite(search.mean).all()
 
 
-def test_a_generation_without_any_value_leaves_numbers_behind() -> None:
+def test_a_generation_without_any_value_teaches_nothing() -> None:
     search = CMAES(np.zeros(3), 0.3, 8, generator())
-    search.evolve(lambda found: torch.full((8,), torch.nan))
-    assert np.isfinite(search.mean).all() and np.isfinite(search.sigma)
+    search.evolve(lambda found: found.sum(dim=-1))
+    mean, sigma = search.mean, search.sigma
+    for _ in range(3):
+        search.evolve(lambda found: torch.full((8,), torch.nan))
+    assert (search.mean == mean).all() and search.sigma == sigma
+    search.evolve(lambda found: found.sum(dim=-1))
+    assert (search.mean != mean).all()

@@ -35,7 +35,7 @@ TINY = WorldModelsConfig(
     rounds=2,
     collect_steps=40,
     hold=5,
-    capacity=1_000,
+    capacity=2_000,
     updates_per_step=2,
     vae_updates=30,
     vae_batch=4,
@@ -210,17 +210,47 @@ def test_the_stages_follow_one_another_and_the_rounds_end() -> None:
 def test_after_the_first_round_the_controller_collects_with_noise() -> None:
     agent = make(exploration=0.2)
     live(agent, 100)
-    agent.weights[:] = 0.0
-    agent.weights[-1] = np.arctanh(0.3)  # a bias alone
+    only_a_bias = torch.zeros_like(agent.weights)
+    only_a_bias[-1] = np.arctanh(0.3)
+    agent._acting.weights = only_a_bias
     actions = np.array([action for action, _ in live(agent, 20)])
     assert actions.mean() == pytest.approx(0.3, abs=0.15)
     assert actions.std() == pytest.approx(0.2, abs=0.1)
     assert len(np.unique(actions)) == 20
 
 
+def test_while_a_round_learns_what_the_last_one_learned_acts() -> None:
+    agent = make()
+    live(agent, 80)  # within the first round
+    frame = np.zeros((16, 16, 3), np.uint8)
+    frame[6:10, 3:7] = 255
+    assert agent.round == 0 and agent.controller().act(frame) == 0.0
+    live(agent, 20)
+    assert agent.round == 1
+    first = agent.controller().act(frame)
+    seen = {name: part.clone() for name, part in agent.vae.state_dict().items()}
+    live(agent, 60)
+    assert agent.round == 1 and agent.stage == 3
+    assert any(not torch.equal(part, seen[name]) for name, part in agent.vae.state_dict().items())
+    assert agent.controller().act(frame) == first != 0.0
+
+
+def test_dreams_begin_anywhere_where_no_beginning_is_remembered() -> None:
+    agent = make(vae_updates=10_000)
+    agent.replay = SequenceReplay(1, frame_shape=(16, 16, 3), capacity=20, rows_per_chunk=5)
+    with closing(make_env(get_task("Dot-v0"))) as env:
+        observation, _ = env.reset(seed=0)
+        for _ in range(40):  # the clock does not count here
+            reached = env.unwrapped.step(np.zeros(1))[0]  # type: ignore[attr-defined]
+            agent.replay.add(Experience(observation, np.zeros(1), 0.0, reached, False, False))
+            observation = reached
+    agent.encode()
+    assert len(agent._first_codes()) == len(agent.replay) > 0
+
+
 def test_codes_are_what_is_seen_in_each_frame() -> None:
     """Over several chunks, the last of which is not full."""
-    agent = make(vae_updates=10_000, capacity=1_000)
+    agent = make(vae_updates=10_000, capacity=2_000)
     agent.replay = SequenceReplay(1, frame_shape=(16, 16, 3), capacity=64, rows_per_chunk=16)
     live(agent, 60)
     agent.encode()

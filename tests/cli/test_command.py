@@ -191,6 +191,8 @@ def test_words_for_people_and_for_programs_do_not_mix(
             "error: unknown subcommand '--bogus'; known: doctor, dream, eval, play,",
         ),
         ([*TRAIN, "--optimizer", "mppi"], "optimizer, value: expected the agent pets"),
+        ([*TRAIN, "--size", "12m"], "size: expected an agent dreamer"),
+        (["train", "--agent", "dreamer", "--size", "12"], "size '12'; nearest: 12m"),
         (["train", "--agent", "pets", "--optimizer", "mpp"], "optimizer 'mpp'; nearest: mppi"),
         (["--json", "tasks"], "error: unknown subcommand '--json'"),
     ],

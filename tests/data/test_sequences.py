@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc_robot.data.replay import Experience
-from mpc_robot.data.sequences import SequenceReplay, Sequences
+from mpc_robot.data.sequences import SequenceReplay, Sequences, require_capacity
 from mpc_robot.training import checkpoint
 
 ABOUT = {"task": "any", "agent": "any"}
@@ -126,6 +126,36 @@ def frame(i: int) -> np.ndarray:
     return np.full((4, 4, 3), i % 256, np.uint8)
 
 
+def test_an_episode_that_was_left_is_not_joined_to_the_next() -> None:
+    """Somebody reset the environment before the episode ended."""
+    replay = SequenceReplay(1, vector_dim=2, capacity=20, rows_per_chunk=10)
+    for first in (0, 100):
+        for i in range(first, first + 3):
+            replay.add(Experience(vector(i), np.ones(1), 1.0, vector(i + 1), False, False))
+    (held,) = drawn(replay.sample(1, 8, generator()))
+    assert [row[0] for row in held] == [0, 1, 2, 3, 100, 101, 102, 103]
+    assert [row[3] for row in held] == [True, False, False, False, True, False, False, False]
+    assert not any(row[4] or row[5] for row in held)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "length", "fits"),
+    [(1000, 1, True), (1000, 2, False), (2000, 1001, True), (2000, 1002, False), (2500, 2, False)],
+)
+def test_a_full_replay_must_hold_a_sequence(capacity: int, length: int, fits: bool) -> None:
+    """Just after it has forgotten a chunk, too."""
+    if fits:
+        require_capacity(capacity, length)
+    else:
+        with pytest.raises(ValueError, match="capacity: expected a multiple of 1000, at least"):
+            require_capacity(capacity, length)
+    if capacity % 1000 == 0:
+        replay = SequenceReplay(1, vector_dim=1, capacity=capacity)
+        for i in range(capacity):
+            replay.add(Experience(np.full(1, i), np.zeros(1), 0.0, np.full(1, i + 1), False, False))
+        assert (len(replay) >= length) == fits
+
+
 def test_frames_and_vectors_together() -> None:
     replay = SequenceReplay(1, frame_shape=(4, 4, 3), vector_dim=2, capacity=20, rows_per_chunk=10)
     for i in range(9):
@@ -144,7 +174,7 @@ def test_a_hundred_thousand_frames_take_less_than_one_and_a_half_gib() -> None:
         np.zeros((64, 64, 3), np.uint8),
         np.zeros(6),
         0.0,
-        np.ones((64, 64, 3), np.uint8),
+        np.zeros((64, 64, 3), np.uint8),
         False,
         False,
     )

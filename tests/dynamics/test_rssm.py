@@ -38,7 +38,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def model(config: RSSMConfig = SMALL, seed: int = 0) -> RSSM:
-    return RSSM(BOUNDS, config, generator(seed), vector_dim=2)
+    return RSSM(BOUNDS, config, generator(seed), vector_entries=range(2))
 
 
 def sequences(rows: int = 3, length: int = 5, seed: int = 0) -> Sequences:
@@ -165,11 +165,11 @@ def test_each_divergence_trains_its_own_side(config: RSSMConfig) -> None:
     """Of a first observation, before which there was no other posterior."""
     ours, seen = model(config), sequences(length=1)
     _, posterior, prior = ours.observe(seen, generator())
-    dynamics, _ = divergences(posterior, prior, free_nats=0.0)
+    dynamics, _ = divergences(posterior, prior, replace(SMALL, free_nats=0.0))
     torch.testing.assert_close(dynamics, posterior.kl(prior))
     assert reached(dynamics.sum(), ours) == {"prior", "core"}
     _, posterior, prior = ours.observe(seen, generator())
-    _, representation = divergences(posterior, prior, free_nats=0.0)
+    _, representation = divergences(posterior, prior, replace(SMALL, free_nats=0.0))
     assert reached(representation.sum(), ours) == {"senses", "embed_in", "posterior_out", "core"}
 
 
@@ -177,11 +177,23 @@ def test_free_nats_are_free() -> None:
     ours = model()
     _, posterior, prior = ours.observe(sequences(), generator())
     least, most = posterior.kl(prior).min().item(), posterior.kl(prior).max().item()
-    dynamics, representation = divergences(posterior, prior, free_nats=most + 1.0)
+    dynamics, representation = divergences(posterior, prior, replace(SMALL, free_nats=most + 1.0))
     assert (dynamics == most + 1.0).all() and (representation == most + 1.0).all()
     assert reached((dynamics + representation).sum(), ours) == set()
-    dynamics, _ = divergences(posterior, prior, free_nats=(least + most) / 2)
+    between = replace(SMALL, free_nats=(least + most) / 2)
+    dynamics, _ = divergences(posterior, prior, between)
     assert (dynamics >= (least + most) / 2).all() and dynamics.max().item() == pytest.approx(most)
+
+
+def test_free_nats_of_the_mean_bind_no_state() -> None:
+    """As in Dreamer v1: a state below them counts as it is where the mean lies above."""
+    ours = model()
+    _, posterior, prior = ours.observe(sequences(), generator())
+    mean = posterior.kl(prior).mean()
+    low, high = (replace(SMALL, free="mean", free_nats=k * mean.item()) for k in (0.9, 1.1))
+    for of_mean, expected in ((low, mean), (high, torch.tensor(high.free_nats))):
+        for divergence in divergences(posterior, prior, of_mean):
+            torch.testing.assert_close(divergence, expected)
 
 
 @pytest.mark.parametrize("config", VERSIONS.values(), ids=VERSIONS)
@@ -347,7 +359,7 @@ def test_a_filter_goes_on_to_the_bit() -> None:
 
 
 def test_frames_and_vectors_are_seen_and_explained_together() -> None:
-    ours = RSSM(BOUNDS, SMALL, generator(), frame_shape=(16, 16, 3), vector_dim=2)
+    ours = RSSM(BOUNDS, SMALL, generator(), frame_shape=(16, 16, 3), vector_entries=range(2))
     rng = generator(4)
     assert ours.senses.frame is not None and ours.senses.vector is not None
     for last in (ours.senses.frame.decoder.layers[-1], ours.senses.vector.decoder[-1]):
@@ -392,5 +404,5 @@ def test_settings_that_make_no_sense(setting: dict[str, float], message: str) ->
 
 
 def test_a_model_that_sees_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="frame_shape, vector_dim: expected at least one"):
+    with pytest.raises(ValueError, match="frame_shape, vector_entries: expected at least one"):
         RSSM(BOUNDS, SMALL, generator())

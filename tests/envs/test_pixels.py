@@ -54,6 +54,17 @@ def test_the_cart_is_seen_over_the_whole_rail_and_where_it_is() -> None:
 
 
 @pytest.mark.usefixtures("drawing")
+def test_what_a_reset_changes_in_the_model_is_seen() -> None:
+    """As where a goal is kept in the model, or robots are drawn at random."""
+    with closing(make_env(get_task(f"{CARTPOLE}+pixels"))) as env:
+        before, _ = env.reset(seed=0)
+        base: Any = env.unwrapped
+        base.model.geom_rgba[:, :3] = 1.0, 0.0, 0.0
+        after, _ = env.reset(seed=0)
+        assert cart(before).any() and not cart(after).any()
+
+
+@pytest.mark.usefixtures("drawing")
 def test_a_lean_of_the_pole_by_a_degree_is_seen() -> None:
     with closing(make_env(get_task(f"{CARTPOLE}+pixels"))) as env:
         env.reset(seed=0)

@@ -158,6 +158,14 @@ def test_an_unbounded_action_space_is_refused() -> None:
         env_spec(env)
 
 
+def test_an_action_without_room_is_refused() -> None:
+    """It can not be scaled to a range."""
+    env = Hover()
+    env.action_space = gym.spaces.Box(np.array([-1.0, 0.5]), np.array([1.0, 0.5]))
+    with pytest.raises(ValueError, match="action space: expected room between its bounds"):
+        env_spec(env)
+
+
 def test_the_control_period_is_not_guessed() -> None:
     assert env_spec(Hover()).dt == 0.05
     env = Hover()

@@ -94,3 +94,9 @@ def test_what_was_seen_can_be_drawn_again() -> None:
 def test_strides_that_do_not_fit(strides: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FrameEncoder(SHAPE, (4,) * len(strides), strides, generator())
+
+
+def test_scaling_leaves_what_it_is_given_alone() -> None:
+    frame = torch.full(SHAPE, 200.0)
+    FrameNormalizer(SHAPE)(frame)
+    assert (frame == 200.0).all()

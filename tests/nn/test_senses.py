@@ -19,7 +19,8 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def senses(frame_shape: tuple[int, int, int] | None, vector_dim: int | None) -> Senses:
-    return Senses(FEATURES, frame_shape, vector_dim, CONFIG, generator())
+    entries = None if vector_dim is None else range(vector_dim)
+    return Senses(FEATURES, frame_shape, entries, CONFIG, generator())
 
 
 def seen(*rows: int) -> tuple[Tensor, Tensor]:
@@ -79,5 +80,5 @@ def test_what_is_not_there_is_not_drawn() -> None:
     drawn, said = senses(None, 3).decode(features)
     assert drawn is None and said is not None
     assert senses(None, 3).losses(features, None, vector).keys() == {"vector"}
-    with pytest.raises(ValueError, match="frame_shape, vector_dim: expected at least one"):
+    with pytest.raises(ValueError, match="frame_shape, vector_entries: expected at least one"):
         senses(None, None)

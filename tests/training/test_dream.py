@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from mpc_robot.data.sequences import Sequences
-from mpc_robot.dynamics.base import Trajectories
 from mpc_robot.dynamics.rssm import RSSMState
 from mpc_robot.envs import get_task
 from mpc_robot.training.dream_video import dreamt_episode, film_dream, plot_dream
@@ -40,11 +39,8 @@ class Walk:
             place = seen.vector
         return RSSMState(place, torch.zeros_like(place)[..., :0]), None, None
 
-    def rollout(self, state: RSSMState, actions: Tensor, rng: torch.Generator) -> Trajectories:
-        moved = (actions + self.drift).cumsum(dim=1)
-        places = torch.cat([state.deter[:, None], state.deter[:, None] + moved], dim=1)
-        rewards = self.reward(places[:, 1:])
-        return Trajectories(places[:, None], rewards[:, None], torch.ones_like(rewards)[:, None])
+    def imagine(self, state: RSSMState, action: Tensor, rng: torch.Generator) -> RSSMState:
+        return RSSMState(state.deter + action + self.drift, state.stoch)
 
     def reward(self, features: Tensor) -> Tensor:
         return 2.0 * features[..., 0]
@@ -52,6 +48,9 @@ class Walk:
     @property
     def senses(self) -> Walk:
         return self
+
+    def chosen(self, vector: Tensor) -> Tensor:
+        return vector
 
     def decode(self, features: Tensor) -> tuple[Tensor | None, Tensor | None]:
         seen = features + self.blur
