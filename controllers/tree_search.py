@@ -52,8 +52,8 @@ class SearchConfig:
         rule: which action to try next, and its settings.
         simulations: per tree (MuZero: 50 Atari, 800 board games).
         budget: time after which no further simulation begins, s; the first is always done.
-        reuse: a controller goes on with what its last tree holds of the state it expected; only for
-            models that do not err.
+        reuse: a controller goes on with what its last tree holds of the state it expected, where
+            nobody else has moved since; only for models that do not err.
     """
 
     rule: RuleConfig = field(default_factory=PUCTConfig)
@@ -96,7 +96,9 @@ class Decision:
         Unlike ``value`` it does not count what was only tried: halving tries bad actions often.
         """
         share = self.policy * (self.visits > 0)
-        value: Floats = (share * self.q).sum(axis=1) / share.sum(axis=1)
+        whole = share.sum(axis=1)
+        mean = (share * self.q).sum(axis=1) / np.maximum(whole, 1e-300)
+        value: Floats = np.where(whole > 0.0, mean, self.value)
         return value
 
 
@@ -175,6 +177,12 @@ def _decision(trees: Trees[Any], rule: Numbers, plan: Halving, simulations: int)
     return Decision(action, policy, value, visits, q, simulations)
 
 
+def _followed(trees: Trees[Any], last: Decision) -> bool:
+    """Whether the trees are now those below the last action, and nobody else has moved since."""
+    player = trees.arrays.nodes["player"][:, 0].copy()
+    return trees.after(last.action) and (trees.arrays.nodes["player"][:, 0] == player).all()
+
+
 class TreeSearch(Generic[Embedding]):
     """A Controller that searches a tree in a model at every step, and takes its best action.
 
@@ -236,7 +244,7 @@ class TreeSearch(Generic[Embedding]):
         """Search from ``start``; the best action there."""
         trees, last = self.trees, self.decision
         self.trees = self.decision = self.plan = None  # if the search comes to nothing
-        if trees is None or last is None or not (self.config.reuse and trees.after(last.action)):
+        if trees is None or last is None or not (self.config.reuse and _followed(trees, last)):
             trees = Trees(self.model.root(start[None], self._rng), self._rng)
         decision = search(self.model, trees, self.config, self._rng)
         self.trees, self.decision, self.plan = trees, decision, self._intended(trees, decision)

@@ -64,9 +64,11 @@ def select(tree: Parts, numbers: Numbers, plan: Halving, leaves: Ints) -> int:
 def bounded(edges: Records, here: Record, rule: Rule, this: Record, node: int) -> int:
     """The action of the greatest upper confidence bound, UCT's or MuZero's; -1 if there is none."""
     span, best, highest = this.high - this.low, -1, -np.inf
-    for a in range(width(rule, here.visits, len(edges))):
+    left = width(rule, here.visits, len(edges))
+    for a in range(len(edges)):
         edge = edges[a]
-        if edge.legal:
+        if edge.legal and left > 0:
+            left -= 1
             if rule.kind == UCT_RULE:
                 score = uct(edge.q, edge.count, here.visits, rule.first)
             else:

@@ -158,7 +158,7 @@ class GameEnv(gym.Env[Moves, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Moves, dict[str, Any]]:
-        """Begin anew in the other seat; ``seed`` decides how the opponent plays."""
+        """Begin anew in the seat not taken last; ``seed`` decides how the opponent plays."""
         super().reset(seed=seed)
         self.seat, self.state = 1 - self.seat, self.game.new_initial_state()
         self.opponent.reset(int(self.np_random.integers(2**31)))

@@ -3,7 +3,7 @@
 A net says of a position which moves to consider and who will win; a tree search in the game itself,
 guided by the net, says it better; the net learns what the search said and who won. The search is
 Gumbel MuZero's, which improves the policy with few simulations (Danihelka et al., ICLR 2022,
-"Policy improvement by planning with Gumbel"), or AlphaZero's own PUCT with Dirichlet noise.
+"Policy improvement by planning with Gumbel"), or PUCT with Dirichlet noise, as MuZero has it.
 
 For games of two players, one of whom wins what the other loses, without chance or secrets.
 """
@@ -96,6 +96,8 @@ class AlphaZeroConfig:
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         for name in ("opening_moves", "drawn_moves"):
             require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        room = self.first_update <= self.capacity
+        require(room, "capacity", f"at least first_update, {self.first_update}", self.capacity)
         require(0.0 < self.discount <= 1.0, "discount", "in (0, 1]", self.discount)
         require(0.0 <= self.search_share <= 1.0, "search_share", "in [0, 1]", self.search_share)
         require(0.0 < self.reuse < np.inf, "reuse", "positive", self.reuse)
@@ -196,9 +198,9 @@ class AlphaZero:
 
     def act(self, observation: Floats, explore: bool) -> Floats:
         """The number ``[1]`` of a move after the moves ``[L]`` that were observed."""
-        rule = self.config.rule if explore else without_noise(self.config.rule)
         states = [state_after(self.spec.game, observation)]
-        return self._searched(states, rule).action.astype(np.float64)
+        config = self._exploring() if explore else self._deciding()
+        return self._searched(states, config).action.astype(np.float64)
 
     def observe(self, experience: Experience) -> None:
         """Nothing: it learns from its own games alone."""
@@ -222,9 +224,7 @@ class AlphaZero:
 
     def controller(self) -> TreeSearch[States]:
         """A search with the net as it is now and will become, without exploration."""
-        rule = without_noise(self.config.rule)
-        config = SearchConfig(rule, self.config.simulations_of_controller)
-        return TreeSearch(ObservedGame(self.model), config)
+        return TreeSearch(ObservedGame(self.model), self._deciding())
 
     def state_dict(self) -> dict[str, Any]:
         """Net, optimizer, positions, games under way, counters and random states."""
@@ -255,15 +255,23 @@ class AlphaZero:
             self.rng.set_state(state["rng"])
             self._search_rng.bit_generator.state = state["search_rng"]
 
-    def _searched(self, states: Sequence[Any], rule: GumbelConfig | PUCTConfig) -> Decision:
+    def _exploring(self) -> SearchConfig:
+        """How to search in games against oneself."""
+        return SearchConfig(self.config.rule, self.config.simulations)
+
+    def _deciding(self) -> SearchConfig:
+        """How to search when it matters."""
+        rule = without_noise(self.config.rule)
+        return SearchConfig(rule, self.config.simulations_of_controller)
+
+    def _searched(self, states: Sequence[Any], config: SearchConfig) -> Decision:
         """One search from each state."""
         trees = Trees(self.model.root(states, self._search_rng), self._search_rng)
-        config = SearchConfig(rule, self.config.simulations)
         return search(self.model, trees, config, self._search_rng)
 
     def _decide(self) -> tuple[npt.NDArray[np.int64], Decision]:
         """Moves in the games as they stand, and what the search thought of them."""
-        decision = self._searched(self.self_play.states, self.config.rule)
+        decision = self._searched(self.self_play.states, self._exploring())
         return self._chosen(decision), decision
 
     def _chosen(self, decision: Decision) -> npt.NDArray[np.int64]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
 import gymnasium as gym
@@ -36,6 +37,7 @@ METRICS = {
     "value": "critic/loss",
     "reward": "model/reward_loss",
     "consistency": "model/consistency_loss",
+    "going": "model/going_loss",
     "entropy": "policy/entropy",
 }
 """What the parts of the loss are called among metrics."""
@@ -67,7 +69,7 @@ class MuZeroConfig:
         importance_exponent: beta, how much of that is made up for by weights [1; EfficientZero:
             0.4 at first].
         reanalyse_every: updates between searches of old positions.
-        reanalyse_batch: positions searched again then, those that it is longest ago for.
+        reanalyse_batch: positions searched again then, as they follow in the replay.
         target_every: updates between copies of the model to the one that searches them
             [Reanalyse: 100 to 200].
         capacity: positions that are remembered.
@@ -109,7 +111,7 @@ class MuZeroConfig:
             *("warmup_steps", "reanalyse_every", "reanalyse_batch", "target_every", "games"),
         ):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        often = self.updates_per_step > 0.0
+        often = 0.0 < self.updates_per_step < inf
         require(often, "updates_per_step", "positive", self.updates_per_step)
         for name in (
             *("value_weight", "consistency_weight", "entropy_weight", "priority_exponent"),
@@ -237,7 +239,7 @@ class MuZero:
         self.target.load_state_dict(self.model.state_dict())
 
     def reanalyse(self) -> Metrics:
-        """Search again from the positions that it is longest ago for (arXiv:2104.06294)."""
+        """Search again from the positions whose turn it is (arXiv:2104.06294)."""
         going = self.replay.going
         turns = self._revised + np.arange(min(self.config.reanalyse_batch, len(going)))
         self._revised = int(turns[-1] + 1) % len(going)
@@ -262,9 +264,10 @@ class MuZero:
             "value": config.value_weight,
             "reward": 1.0,
             "consistency": config.consistency_weight,
+            "going": 1.0,
             "entropy": -config.entropy_weight,
         }
-        whole = sum((w * parts[name] for name, w in weights.items()), torch.zeros(()))
+        whole = sum((weights[name] * part for name, part in parts.items()), torch.zeros(()))
         importance = importance_weights(probability, config.importance_exponent)
         each = (whole * step_weights(config.unroll)).sum(dim=1)
         self._descent.step((each * torch.from_numpy(importance).float()).mean())
@@ -309,7 +312,7 @@ class MuZero:
             self.replay.load_state_dict(state["replay"])
             self.rng.bit_generator.state = state["rng"]
             self.steps, self.updates = state["steps"], state["updates"]
-            self._revised = state["revised"]
+            self._revised, self._opinions = state["revised"], None
 
 
 def choices_of(spec: EnvSpec | DiscreteSpec, candidates: int) -> Choices:

@@ -155,6 +155,9 @@ class MuZeroOfGames(MuZero):
             state.apply_action(action)
             seen.append(self.table([state])[0])
             rewards.append(float(state.rewards()[mover]))
+            if state.current_player() == mover:
+                name = self.table.game.get_type().short_name
+                raise ValueError(f"task: expected players who take turns, got {name}")
         return np.array(seen, np.float64), rewards
 
 

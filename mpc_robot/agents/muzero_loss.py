@@ -59,6 +59,7 @@ class Targets:
         known: whether it is known what came at each ``[B, K + 1]``: always after an episode that
             terminated, never after one that the clock ended.
         seen: whether there was anything to be seen at each ``[B, K + 1]``.
+        going: whether the task went on after each action ``[B, K]``.
     """
 
     observation: Tensor
@@ -69,6 +70,7 @@ class Targets:
     value: Tensor
     known: Tensor
     seen: Tensor
+    going: Tensor
 
 
 def targets_of(windows: Windows, unroll: int, n_step: int, discount: float) -> Targets:
@@ -92,6 +94,7 @@ def targets_of(windows: Windows, unroll: int, n_step: int, discount: float) -> T
         value=tensor(value),
         known=tensor((position < left) | terminated),
         seen=tensor(position <= left),
+        going=tensor((position[1:] != left) | ~terminated),
     )
 
 
@@ -143,4 +146,8 @@ def losses(model: MuZeroModel, targets: Targets) -> tuple[dict[str, Tensor], Ten
         "consistency": functional.pad(distance * targets.seen[:, 1:], (1, 0)),
         "entropy": model.choices.entropy(policy) * targets.policy.sum(dim=-1),
     }
+    if model.going is not None:
+        logits = model.going(effects)[..., 0]
+        wrong = functional.binary_cross_entropy_with_logits(logits, targets.going, reduction="none")
+        parts["going"] = functional.pad(wrong * targets.seen[:, 1:], (1, 0))
     return parts, model.numbers.mean(value[:, 0])

@@ -15,6 +15,7 @@ from rich.console import Console
 from mpc_robot.cli.common import Common, CommonOptions, Failed, Outcome
 from mpc_robot.envs import make_env
 from mpc_robot.envs.openspiel import against
+from mpc_robot.errors import require
 from mpc_robot.training.evaluation import run_episode
 from mpc_robot.training.runs import open_run
 from mpc_robot.training.seeding import derive_seed
@@ -70,6 +71,10 @@ class Play:
     seed: int = 0
     tree: Path | None = None
     common: Common = field(default_factory=CommonOptions)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if no game is to be played."""
+        require(self.games >= 1, "games", "at least 1", self.games)
 
     def __call__(self, console: Console) -> Outcome:
         """Play, and tell who won each game."""

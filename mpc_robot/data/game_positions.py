@@ -89,6 +89,9 @@ class GameReplay:
         require(size <= self.capacity, "replay", f"at most {self.capacity} positions", size)
         self._rows = Positions(**{name: np.array(column) for name, column in held.items()})
         self._size, self._next = size, state["next"]
+        if size < self.capacity:  # what was full where it was saved may go on with a later row
+            rows = {name: np.roll(c, -self._next, axis=0) for name, c in vars(self._rows).items()}
+            self._rows, self._next = Positions(**rows), size
 
     @property
     def _allocated(self) -> int:

@@ -142,7 +142,13 @@ class PositionReplay:
         return rows, self._data["priority"][rows] / mass[-1]
 
     def prioritise(self, rows: Ints, priority: Floats) -> None:
-        """Let these positions be drawn in proportion to ``priority [B]``, positive."""
+        """Let these positions be drawn in proportion to ``priority [B]``, positive and finite.
+
+        Raises:
+            ValueError: if one is not.
+        """
+        sound = bool((np.isfinite(priority) & (priority > 0.0)).all())
+        require(sound, "priority", "positive and finite numbers", priority)
         self._data["priority"][rows] = priority
 
     def windows(self, rows: Ints, length: int) -> Windows:
@@ -191,8 +197,12 @@ class PositionReplay:
             require(fits, f"replay {name}", expected, got)
         self._size, self._next = len(state["value"]), state["next"]
         self._in_episode = state["in_episode"]
+        # What was full where it was saved begins at its next row.
+        shift = self._next if self._size < self.capacity else 0
         for name, column in self._data.items():
-            column[: self._size] = state[name]
+            column[: self._size] = np.roll(state[name], -shift, axis=0)
+        if self._size < self.capacity:
+            self._next = self._size
 
     def _append(self, observation: Floats, value: float, *, terminated: bool) -> None:
         """Write a position where no action was taken yet, over the oldest if it is full."""

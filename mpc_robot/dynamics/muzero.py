@@ -2,7 +2,8 @@
 
 Three functions: the representation makes a hidden state of an observation, the dynamics say what
 an action does to it and earns, and the prediction says what a state is worth and what to do there.
-Nothing ends in here: where an episode has ended, the model shall earn nothing any more.
+Where an episode has ended, the model shall earn nothing any more. Of games for two, whose ends
+decide everything, it also says whether they go on, and a search looks no further than that.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class MuZeroModel(nn.Module):
         features: what it sees of an observation.
         choices: what may be done.
         numbers: how values and rewards are said.
+        going: log odds that a game goes on after an action, None where there is one player.
     """
 
     observes: Sensed = "observation"
@@ -118,6 +120,7 @@ class MuZeroModel(nn.Module):
         self.prediction = trunk(config.latent, config, rng)
         self.policy = MLP((hidden, choices.outputs), rng, zero=True)
         self.value = MLP((hidden, config.bins), rng, zero=True)
+        self.going = MLP((hidden, 1), rng, zero=True) if players == 2 else None
         self.projection = MLP((config.latent,) * 3, rng)
         self.projected = MLP((config.latent,) * 3, rng)
 
@@ -167,7 +170,10 @@ class MuZeroModel(nn.Module):
         reward, value = self.numbers.mean(torch.stack([self.reward(effect), value_logits]))
         other = (player + 1) % self.players
         nodes = self._nodes(following, policy, value, other, rng)
-        return Expansion(reward.numpy(), np.full(len(action), self.discount), nodes)
+        discount = np.full(len(action), self.discount)
+        if self.going is not None:
+            discount[(self.going(effect) < 0.0)[:, 0].numpy()] = 0.0
+        return Expansion(reward.numpy(), discount, nodes)
 
     def vector(self, embedding: Hidden, action: Ints) -> npt.NDArray[np.float64]:
         """The actions ``[B, A]`` of these candidates, as they are applied."""

@@ -113,7 +113,7 @@ def test_values_of_a_search_are_the_movers() -> None:
         state = game.new_initial_state()
         for move in moves:
             state.apply_action(move)
-        decision = agent._searched([state], agent.config.rule)
+        decision = agent._searched([state], agent._exploring())
         assert sign * decision.q[0, decision.action[0]] > 0.5
 
 
@@ -196,10 +196,12 @@ def test_what_does_not_fit_is_refused() -> None:
     for name in ("simulations", "games", "batch_size", "reuse", "discount"):
         with pytest.raises(ValueError, match=f"{name}: expected .* got 0"):
             dataclasses.replace(TINY, **{name: 0})
+    with pytest.raises(ValueError, match="capacity: expected at least first_update, 50, got 40"):
+        dataclasses.replace(TINY, first_update=50, capacity=40)
 
 
 def test_its_controller_acts_as_it_does_without_exploring() -> None:
-    agent, observation = make(simulations=8, simulations_of_controller=8), np.full(9, -1.0)
+    agent, observation = make(simulations=2, simulations_of_controller=8), np.full(9, -1.0)
     controller = agent.controller()
     first = controller.act(observation)
     controller.reset(0)

@@ -73,6 +73,33 @@ def test_who_has_won_is_told_to_both_in_turn() -> None:
     assert legal.tolist() == [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0]
 
 
+def test_that_a_game_is_over_is_told_of_the_last_move_alone() -> None:
+    agent = new("tic_tac_toe")
+    moves = np.array([0, 3, 1, 4, 2])
+    policy, value = np.full((5, 9), 1 / 9), np.zeros(5)
+    agent.remember(Played(NOTHING, moves, policy, value, np.array([1.0, -1.0])))
+    targets = targets_of(agent.replay.windows(np.array([0, 2, 4]), 12), 3, 9, discount=-1.0)
+    assert targets.going.tolist() == [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]
+    assert targets.seen[2].tolist() == [1.0, 1.0, 0.0, 0.0], "what comes after is no move"
+
+
+def test_a_search_looks_no_further_than_the_end_of_a_game() -> None:
+    """By a model that holds all games to be over after one move."""
+    agent, rng = new("tic_tac_toe"), np.random.default_rng(0)
+    assert agent.model.going is not None
+    root = agent.model.root(agent.table.after(np.full((1, 9), -1.0)), rng)
+    agent.model.going[-1].bias.data[:] = -1.0  # type: ignore[operator]
+    assert agent.model.expand(root.embedding, np.array([0]), rng).discount.tolist() == [0.0]
+    agent.model.going[-1].bias.data[:] = 1.0  # type: ignore[operator]
+    assert agent.model.expand(root.embedding, np.array([0]), rng).discount.tolist() == [1.0]
+
+
+def test_who_moves_twice_in_a_row_is_refused() -> None:
+    agent = new("dots_and_boxes(num_rows=1,num_cols=2)")
+    with pytest.raises(ValueError, match="expected players who take turns, got dots_and_boxes"):
+        learn(agent, 5)
+
+
 def test_players_take_turns_in_the_model_and_move_by_the_rules_at_its_root() -> None:
     agent, rng = new("tic_tac_toe"), np.random.default_rng(0)
     root = agent.model.root(agent.table.after(np.array([[4.0, *[-1.0] * 8]])), rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from benchmarks import imagination
 from torch import nn
 
-from mpc_robot.agents.dreamer import DreamerConfig
+from mpc_robot.agents.dreamer_presets import dreamer_preset
 from mpc_robot.agents.world_models import WorldModelsConfig
 from mpc_robot.errors import RenderingUnavailable
 
@@ -49,7 +50,8 @@ def test_the_replay_is_as_large_as_its_frames_and_little_more() -> None:
 def test_everything_has_its_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = WorldModelsConfig(vae_batch=2, memory_batch=2, memory_length=4)
     monkeypatch.setattr(imagination, "WorldModelsConfig", lambda: small)
-    monkeypatch.setattr(imagination, "DreamerConfig", lambda: DreamerConfig(batch_size=2, length=4))
+    preset = replace(dreamer_preset("v3", "Hopper-v5"), batch_size=2, length=4)
+    monkeypatch.setattr(imagination, "dreamer_preset", lambda *_: preset)
     monkeypatch.setattr(imagination, "CANDIDATES", 4)
     monkeypatch.setattr(imagination, "PRODUCTS", (64,))
 

@@ -84,3 +84,9 @@ def test_only_games_are_played(tmp_path: Path, said: Callable[[], dict[str, Any]
     assert main(["eval", path, "--opponent", "random", "--json"]) == FAILED
     assert main(["eval", path, "--tree", str(tmp_path / "t.svg"), "--json"]) == FAILED
     assert "expected a controller that searches a tree" in said()["error"]
+
+
+@pytest.mark.parametrize("games", ["0", "-3"])
+def test_no_game_at_all_is_refused(games: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["play", "runs/any", "--games", games]) == WRONG_WORDS
+    assert "games: expected at least 1" in capsys.readouterr().err

@@ -282,6 +282,19 @@ def test_widening_tries_no_more_actions_than_it_may() -> None:
     assert (ever[..., 1:] <= ever[..., :-1])[visits > 0].all(), "first come those drawn first"
 
 
+@pytest.mark.parametrize(
+    "rule", [UCTConfig(widening=Widening()), replace(PUCT_RULE, widening=Widening())]
+)
+@pytest.mark.parametrize("bad", [np.nan, "illegal"])
+def test_widening_passes_over_what_may_not_be_tried(rule: RuleConfig, bad: Any) -> None:
+    model = Bandit([0.0 if bad == "illegal" else bad, 0.3, 0.9, 0.1])
+    if bad == "illegal":
+        model.legal = np.array([False, True, True, True])
+    decision, _ = searched(model, np.zeros(1), rule, 60)
+    assert decision.visits[0, 0] == 0 and decision.visits[0, 1:].all()
+    assert decision.action[0] == 2
+
+
 @pytest.mark.parametrize("players", [1, 2])
 def test_a_subtree_that_is_kept_goes_on_as_if_nothing_had_happened(players: int) -> None:
     model, rng, config = Table(players=players, ends=0.0), seeded(), SearchConfig(PUCT_RULE, 80)
@@ -449,6 +462,20 @@ def test_the_controller_acts_plans_and_repeats_itself(reuse: bool) -> None:
         controller.act(np.array([np.nan]))
 
 
+def test_a_tree_is_not_gone_on_with_where_somebody_else_has_moved() -> None:
+    """What follows the own action is the other's position, who moves before it is one's turn."""
+    model = Table(players=2, ends=0.0)
+    model.player[:] = np.arange(STATES) % 2
+    model.following = model.following // 2 * 2 + (1 - model.player)[:, None]  # they take turns
+    controller = TreeSearch(model, SearchConfig(PUCT_RULE, 60, reuse=True))
+    for state in (4, 8):
+        action = controller.act(np.array([state]))
+        assert controller.trees is not None and controller.decision is not None
+        assert controller.trees.embeddings[0, 0] == state
+        assert controller.decision.visits.sum() == 60
+        assert model.legal[state, int(action[0])]
+
+
 def test_an_action_is_held_until_it_is_time_to_decide_again() -> None:
     model = Table(ends=0.0)
     search = TreeSearch(model, SearchConfig(PUCT_RULE, 20), replan_every=3)
@@ -477,3 +504,5 @@ def test_the_improved_value_is_what_the_policy_expects_of_what_was_tried() -> No
         simulations=8,
     )
     assert decision.improved_value.tolist() == [pytest.approx((0.2 + 1.8) / 0.8)]
+    unlikely = replace(decision, policy=np.array([[0.0, 0.0, 1.0]]))
+    assert unlikely.improved_value.tolist() == [9.0], "the mean of all that was tried"

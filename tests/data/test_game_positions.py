@@ -52,6 +52,16 @@ def test_what_was_saved_goes_on_as_the_original_would() -> None:
         assert draws[0].value.tolist() == draws[1].value.tolist()
 
 
+def test_a_full_replay_goes_on_in_a_larger_one() -> None:
+    replay, larger = GameReplay((1, 2, 2), 3, capacity=10), GameReplay((1, 2, 2), 3, capacity=20)
+    for first in range(0, 15, 3):
+        replay.add(numbered(first, 3))
+    larger.load_state_dict(replay.state_dict())
+    for first, size in ((15, 13), (18, 16)):
+        larger.add(numbered(first, 3))
+        assert len(larger) == size and held(larger) == set(range(5, first + 3))
+
+
 def test_positions_of_other_shapes_are_refused() -> None:
     replay = GameReplay((1, 2, 2), 4, capacity=10)
     with pytest.raises(ValueError, match=r"replay legal: expected rows of shape \(4,\), got \(3,"):

@@ -129,6 +129,24 @@ def test_what_was_saved_goes_on_the_same(lengths: list[int]) -> None:
     assert drawn[0] == drawn[1]
 
 
+def test_a_full_replay_goes_on_in_a_larger_one() -> None:
+    replay, larger = new(capacity=8), new(capacity=20)
+    live(replay, [3, 3, 3], "tc-")
+    larger.load_state_dict(replay.state_dict())
+    live(larger, [2], "t", start=11)
+    assert larger.observations[:, 0].tolist() == list(range(4, 14))
+    assert larger.windows(np.array([4]), 5).observation[0, :, 0].tolist() == [8, 9, 10, 11, 12, 13]
+
+
+@pytest.mark.parametrize("priority", [np.nan, np.inf, 0.0, -1.0])
+def test_a_priority_that_makes_no_sense_is_refused(priority: float) -> None:
+    replay = new()
+    live(replay, [3])
+    with pytest.raises(ValueError, match="priority: expected positive and finite numbers"):
+        replay.prioritise(np.array([0, 1]), np.array([1.0, priority]))
+    assert replay.draw(9, np.random.default_rng(0))[0].max() == 2
+
+
 def test_what_does_not_fit_is_refused() -> None:
     replay: Any = new()
     with pytest.raises(ValueError, match="replay: expected at least one step to draw from"):
