@@ -68,7 +68,7 @@ CASES = {
         limit_s=600.0,
     ),
     "tic_tac_toe-muzero": Case(
-        training("muzero", "tic_tac_toe", 100_000, 5),
+        training("muzero", "tic_tac_toe", 400_000, 5),
         opponent="perfect",
         games=100,
         wanted=1.0,
