@@ -161,7 +161,7 @@ def test_an_unbounded_action_space_is_refused() -> None:
 def test_an_action_without_room_is_refused() -> None:
     """It can not be scaled to a range."""
     env = Hover()
-    env.action_space = gym.spaces.Box(np.array([-1.0, 0.5]), np.array([1.0, 0.5]))
+    env.action_space = gym.spaces.Box(np.array([-1.0, 0.5]), np.array([1.0, 0.5]), dtype=np.float64)
     with pytest.raises(ValueError, match="action space: expected room between its bounds"):
         env_spec(env)
 
