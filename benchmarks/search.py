@@ -148,10 +148,10 @@ def measure_peer(name: str, python: Path, case: Case, rounds: int) -> list[Row]:
             mine += [timed(run) for _ in range(IN_A_ROW)]
             theirs += [peer.plan()[:2] for _ in range(IN_A_ROW)]
     num, other = case.batch * case.simulations, f"{name} {peer.version} {case}"
-    his, my = typical(np.array(theirs)), typical(np.array(mine))
+    their_s, our_s = typical(np.array(theirs)), typical(np.array(mine))
     return [
-        Row(other, SIMULATIONS, num / his, "1/s"),
-        Row(str(case), SIMULATIONS, num / my, "1/s", other, his / my),
+        Row(other, SIMULATIONS, num / their_s, "1/s"),
+        Row(str(case), SIMULATIONS, num / our_s, "1/s", other, their_s / our_s),
     ]
 
 

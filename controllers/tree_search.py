@@ -93,7 +93,8 @@ class Decision:
     def improved_value(self) -> Floats:
         """What the policy expects of those actions that were tried ``[B]``.
 
-        Unlike ``value`` it does not count what was only tried: halving tries bad actions often.
+        Unlike ``value`` it does not count what was only tried: halving tries bad actions often. It
+        is ``value`` where the policy rules out all that was tried.
         """
         share = self.policy * (self.visits > 0)
         whole = share.sum(axis=1)

@@ -198,13 +198,11 @@ def _action_bounds(
     if not isinstance(act, gym.spaces.Box) or len(act.shape) != 1:
         raise ValueError(f"action space: expected a continuous Box of shape (A,), got {act}")
     if not (np.isfinite(act.low).all() and np.isfinite(act.high).all()):
-        raise ValueError(
-            f"action space: expected finite bounds, got low={act.low} high={act.high}; "
-            "give the environment a bounded action space"
-        )
+        got = f"low={act.low} high={act.high}; give the environment a bounded action space"
+        raise ValueError(f"action space: expected finite bounds, got {got}")
     if not (act.low < act.high).all():
         raise ValueError(
-            f"action space: expected room between its bounds, got low={act.low} high={act.high}"
+            f"action space: expected room between its bounds, got {act.low}, {act.high}"
         )
     return act.low.astype(np.float64), act.high.astype(np.float64)
 
