@@ -107,7 +107,7 @@ def lambda_returns(
         trace: lambda, how much of the action after it counts rather than of the critic.
     """
     ahead, returns = beyond[-1], list[Tensor]()
-    traces = torch.as_tensor(trace, dtype=reward.dtype).expand_as(reward)
+    traces = trace * torch.ones_like(reward)
     for t in reversed(range(len(reward))):
         ahead = reward[t] + discount[t] * torch.lerp(beyond[t], ahead, traces[t])
         returns.append(ahead)
@@ -236,7 +236,7 @@ class Behaviour(nn.Module):
     def _learn_policy(self, path: Dream, returns: Tensor, values: Tensor) -> Metrics:
         """Up the returns, in units of their range, and up the entropy (arXiv:2010.02193, eq. 6)."""
         config = self.config
-        scale = torch.ones(()) if self.scale is None else self.scale.follow(returns.detach())
+        scale = returns.new_ones(()) if self.scale is None else self.scale.follow(returns.detach())
         policy = self.actor(path.features[:-1].detach())
         advantage = (returns.detach() - values) / scale
         likelier = policy.log_prob(path.raw.detach()) * advantage

@@ -13,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from mpc_robot.agents.base import Metrics, restoring
 from mpc_robot.agents.behaviour import Behaviour, BehaviourConfig
@@ -117,6 +118,11 @@ class Dreamer:
         self._belief = LatentFilter(self.model)
         self._done: npt.NDArray[np.float64] | None = None
 
+    def to(self, device: torch.device) -> None:
+        """Learn and act on a device; what was seen stays in the memory of the CPU."""
+        self.model.to(device)
+        self.behaviour.to(device)
+
     @torch.no_grad()
     def act(self, observation: npt.NDArray[Any], explore: bool) -> npt.NDArray[np.float64]:
         """A random action during warm-up, then the policy's in what is believed by now."""
@@ -126,9 +132,8 @@ class Dreamer:
         if explore and self.steps < self.config.warmup_steps:
             self._done = uniform_action(self.spec, self.rng)
         else:
-            seen, actor = torch.as_tensor(features, dtype=torch.float32), self.behaviour.actor
-            action = actor.explore(seen, self.rng) if explore else actor.mode(seen)
-            self._done = action.double().numpy()
+            seen = torch.as_tensor(features, dtype=torch.float32)
+            self._done = (self._explore(seen) if explore else self._mode(seen)).double().numpy()
         return self._done
 
     def observe(self, experience: Experience) -> None:
@@ -156,7 +161,9 @@ class Dreamer:
 
     def _sample(self) -> Sequences:
         """Sequences of the replay."""
-        return self.replay.sample(self.config.batch_size, self.config.length, self.rng)
+        config = self.config
+        drawn = self.replay.sample(config.batch_size, config.length, self.rng)
+        return drawn.to(self.model.device)
 
     def learn(self) -> Metrics:
         """One training step of the world model, and of actor and critic inside it."""
@@ -172,13 +179,19 @@ class Dreamer:
 
     def controller(self) -> FilteredController:
         """The policy as it is now and will become, without exploration."""
-        return FilteredController(
-            LatentFilter(self.model), PolicyController(self.behaviour.actor.mode)
-        )
+        return FilteredController(LatentFilter(self.model), PolicyController(self._mode))
 
     def planner(self, config: LatentPlanningConfig | None = None) -> FilteredController:
         """A controller that plans in the world model, as PlaNet does."""
         return latent_planner(self.model, self.behaviour, self.spec, config)
+
+    def _explore(self, features: Tensor) -> Tensor:
+        """Actions to do in reality while learning, of features on the CPU."""
+        return self.behaviour.actor.explore(features.to(self.model.device), self.rng).cpu()
+
+    def _mode(self, features: Tensor) -> Tensor:
+        """What the policy holds best, of features on the CPU."""
+        return self.behaviour.actor.mode(features.to(self.model.device)).cpu()
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, descents, replay, belief, counter and random state."""

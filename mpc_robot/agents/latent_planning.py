@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from mpc_robot.agents.behaviour import Behaviour
 from mpc_robot.controllers.cem import CEMConfig
 from mpc_robot.controllers.filtered import FilteredController
@@ -53,6 +55,11 @@ def latent_planner(
     config = config or LatentPlanningConfig()
     spline = ActionSpline(config.horizon, spec.action_low, spec.action_high)
     optimizer = make_optimizer(spline, config.optimizer)
-    worth = behaviour.critic if config.critic else None
-    planner = MPC(model, optimizer, behaviour.config.discount, worth)
+
+    def worth(features: Tensor) -> Tensor:
+        """Of where plans end, told where a planner's features are."""
+        held: Tensor = behaviour.critic(features.to(model.device))
+        return held.to(features.device)
+
+    planner = MPC(model, optimizer, behaviour.config.discount, worth if config.critic else None)
     return FilteredController(LatentFilter(model), planner)

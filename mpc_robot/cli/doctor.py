@@ -100,7 +100,10 @@ def _torch() -> str:
     if not product.eq(2).all():
         raise ArithmeticError(f"a matrix product is wrong: {product.tolist()}")
     threads, name = torch.get_num_threads(), blas.group(1) if blas else "unknown"
-    return f"{version('torch')}, {threads} of {os.cpu_count()} threads, BLAS {name}"
+    gpu = torch.accelerator.current_accelerator(check_available=True)
+    devices = "cpu" if gpu is None else f"cpu and {gpu.type}"
+    about = f"{threads} of {os.cpu_count()} threads, BLAS {name}, devices: {devices}"
+    return f"{version('torch')}, {about}"
 
 
 def _mujoco() -> str:

@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from mpc_robot.agents.devices import CPU
 from mpc_robot.cli.common import Common, CommonOptions, Outcome
 from mpc_robot.dynamics.rssm import RSSM
 from mpc_robot.envs import control_period, make_env
@@ -35,12 +36,14 @@ class Dream:
         episodes: held against the model; it never learned from them.
         seed: the same seed gives the same episodes again.
         ahead: steps that are imagined at a time in the video.
+        device: that the networks live on, as torch calls it: cpu, cuda or mps.
     """
 
     path: tyro.conf.Positional[Path]
     episodes: int = 5
     seed: int = 0
     ahead: int = AHEAD
+    device: str = CPU
     common: Common = field(default_factory=CommonOptions)
 
     def __post_init__(self) -> None:
@@ -50,7 +53,7 @@ class Dream:
 
     def __call__(self, console: Console) -> Outcome:
         """Print a table of errors."""
-        run = open_run(self.path)
+        run = open_run(self.path, device=self.device)
         model = world_model_of(run)
         evaluation = evaluate(run.task, run.agent.controller(), self.episodes, self.seed)
         trust = write_report(run.folder, run.task, run.agent, evaluation, self.seed)

@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 
 from mpc_robot.agents import DHMBPO, Dreamer
+from mpc_robot.agents.devices import CPU
 from mpc_robot.cli.common import (
     Common,
     CommonOptions,
@@ -40,6 +41,7 @@ class Eval:
         plan: search in the model that the policy was trained in: of dhmbpo, around what the policy
             would do; of dreamer, in latent space and without it.
         tree: SVG to draw the tree behind the first decision to, of alphazero and muzero.
+        device: that Dreamer's networks live on, as torch calls it: cpu, cuda or mps.
     """
 
     path: tyro.conf.Positional[Path]
@@ -49,11 +51,12 @@ class Eval:
     video: bool = False
     plan: bool = False
     tree: Path | None = None
+    device: str = CPU
     common: Common = field(default_factory=CommonOptions)
 
     def __call__(self, console: Console) -> Outcome:
         """Print a table of the episodes."""
-        run = open_run(self.path)
+        run = open_run(self.path, device=self.device)
         film = run.folder.video if self.video else None
         controller = planner_of(run) if self.plan else run.agent.controller()
         if self.tree:

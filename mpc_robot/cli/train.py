@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 
 from mpc_robot.agents import DreamerConfig, PETSConfig, agent_kind
+from mpc_robot.agents.devices import CPU
 from mpc_robot.agents.dreamer_presets import with_size
 from mpc_robot.agents.value import ValueConfig
 from mpc_robot.cli.common import (
@@ -49,6 +50,7 @@ class Train(Generic[AgentConfig]):
         value: close the horizon with a learned value function or not, in place of the preset's
             choice; on brings --config.value settings and a discount of 0.99 at most.
         size: of Dreamer's networks, in place of the preset's, which is tiny: 1m, 12m, 25m or 50m.
+        device: that Dreamer's networks live on, as torch calls it: cpu, cuda or mps.
     """
 
     out: Path
@@ -57,11 +59,13 @@ class Train(Generic[AgentConfig]):
     optimizer: str | None = None
     value: Literal["on", "off"] | None = None
     size: str | None = None
+    device: str = CPU
     common: Common = field(default_factory=CommonOptions)
 
     def __call__(self, console: Console) -> Outcome:
         """Train from the start to the end."""
-        return _train(start_run(self.out, self.train, self.config, console))
+        run = start_run(self.out, self.train, self.config, console, device=self.device)
+        return _train(run)
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,17 @@ class Resume:
     Attributes:
         resume: the run's folder.
         steps: env steps to take in all, to go on for longer than was planned.
+        device: that Dreamer's networks live on, which may be another than before.
     """
 
     resume: Path
     steps: int | None = None
+    device: str = CPU
     common: Common = field(default_factory=CommonOptions)
 
     def __call__(self, console: Console) -> Outcome:
         """Train from the last checkpoint to the end."""
-        return _train(open_run(self.resume, console, steps=self.steps))
+        return _train(open_run(self.resume, console, steps=self.steps, device=self.device))
 
 
 def parse_train(argv: Sequence[str]) -> Command:

@@ -56,6 +56,13 @@ class Sequences:
         }
         return Sequences(**cut)
 
+    def to(self, device: torch.device) -> Sequences:
+        """The same on a device."""
+        moved: dict[str, Any] = {
+            name: None if part is None else part.to(device) for name, part in vars(self).items()
+        }
+        return Sequences(**moved)
+
 
 class SequenceReplay:
     """The last observations of real experience, at most ``capacity``, in the order they were made.

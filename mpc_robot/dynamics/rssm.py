@@ -103,6 +103,10 @@ class RSSMState:
         """The same state, through which no gradient flows."""
         return RSSMState(self.deter.detach(), self.stoch.detach())
 
+    def to(self, device: torch.device) -> RSSMState:
+        """The same state on a device."""
+        return RSSMState(self.deter.to(device), self.stoch.to(device))
+
     def last(self, steps: int) -> RSSMState:
         """Of sequences of states ``[B, T, ...]``, at most so many steps at their end."""
         return RSSMState(self.deter[:, -steps:], self.stoch[:, -steps:])
@@ -117,6 +121,9 @@ class RSSM(nn.Module):
 
     To a planner, the features ``[G + S]`` of its state are the observation: ``start`` takes those
     of a :class:`mpc_robot.dynamics.rssm_filter.LatentFilter`, and trajectories hold them.
+
+    It can live on any device. Planners need not know: what they are told is where their actions
+    are. Chance is drawn on the CPU wherever the model is, so that a seed means the same everywhere.
     """
 
     low: Tensor
@@ -170,6 +177,11 @@ class RSSM(nn.Module):
         """Entries of a state's features, G + S."""
         return self.config.deter + self.latent.size
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.low.device
+
     # What was: states that explain what was seen.
 
     def initial(self, rows: int) -> RSSMState:
@@ -189,7 +201,7 @@ class RSSM(nn.Module):
         evidence = self.embed_in(self.senses.encode(seen.frame, seen.vector)).transpose(0, 1)
         driven = self._driven(seen.action).transpose(0, 1) * known
         length, rows = known.shape[:2]
-        noise = self.latent.noise((length, rows), rng)
+        noise = self._noise((length, rows), rng)
         state = self.initial(rows) if before is None else before
         states, raw = list[RSSMState](), list[Tensor]()
         steps = zip(known, driven, evidence, noise, strict=True)
@@ -214,19 +226,19 @@ class RSSM(nn.Module):
         """
         right = np.shape(sensed) == (self.features,)
         require(right, "sensed", f"features of shape ({self.features},)", np.shape(sensed))
-        rows = torch.as_tensor(sensed, dtype=torch.float32).expand(num, -1)
+        rows = torch.as_tensor(sensed, dtype=torch.float32).to(self.device).expand(num, -1)
         deter, stoch = rows.split([self.config.deter, self.latent.size], dim=-1)
         return RSSMState(deter, stoch)
 
     def imagine(self, state: RSSMState, action: Tensor, rng: torch.Generator) -> RSSMState:
         """The next states of rows ``[B]`` under ``action [B, A]``, drawn from the prior."""
-        return self._imagined(state, action, self.latent.noise((len(action),), rng))
+        return self._imagined(state, action, self._noise((len(action),), rng))
 
     def step(self, state: RSSMState, action: Tensor, rng: torch.Generator) -> Transition[RSSMState]:
         """Imagine one step of rows ``[B]`` under ``action [B, A]``."""
-        following = self.imagine(state, action, rng)
-        features = following.features
-        return Transition(following, self.reward(features), self.continues(features))
+        following = self.imagine(state, action.to(self.device), rng)
+        told = (head(following.features) for head in (self.reward, self.continues))
+        return Transition(following, *(part.to(action.device) for part in told))
 
     def rollout(self, state: RSSMState, actions: Tensor, rng: torch.Generator) -> Trajectories:
         """Follow ``actions [N, H, A]``, one particle each; its observations are features.
@@ -234,18 +246,22 @@ class RSSM(nn.Module):
         Chance is the same for all candidates, so that none is better for having been lucky.
         """
         states = [state]
-        for action in actions.unbind(dim=1):
-            states.append(self._imagined(states[-1], action, self.latent.noise((1,), rng)))
+        for action in actions.to(self.device).unbind(dim=1):
+            states.append(self._imagined(states[-1], action, self._noise((1,), rng)))
         features = torch.stack([each.features for each in states], dim=1)
         ahead = features[:, 1:]
-        rewards, continues = self.reward(ahead), self.continues(ahead)
-        return Trajectories(features[:, None], rewards[:, None], continues[:, None])
+        told = (features, self.reward(ahead), self.continues(ahead))
+        return Trajectories(*(part[:, None].to(actions.device) for part in told))
 
     def _imagined(self, state: RSSMState, action: Tensor, noise: Tensor) -> RSSMState:
         """The next states of rows ``[B]``, drawn from the prior by ``noise`` of B rows or 1."""
         deter = self._remember(state, self._driven(action))
         prior = self.latent.distribution(self.prior(deter))
         return RSSMState(deter, prior.sample(noise))
+
+    def _noise(self, rows: tuple[int, ...], rng: torch.Generator) -> Tensor:
+        """Of random parts, for so many rows."""
+        return self.latent.noise(rows, rng).to(self.device)
 
     def _driven(self, action: Tensor) -> Tensor:
         """What actions ``[..., A]``, scaled to [-1, 1], add to the core's input."""

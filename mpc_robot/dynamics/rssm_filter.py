@@ -51,9 +51,9 @@ class LatentFilter:
             terminated=torch.zeros(1, 1, dtype=torch.bool),
             truncated=torch.zeros(1, 1, dtype=torch.bool),
         )
-        states, _, _ = self.model.observe(seen, self.rng, self._state)
+        states, _, _ = self.model.observe(seen.to(self.model.device), self.rng, self._state)
         self._state = states.flatten()
-        return self._state.features[0].numpy().astype(np.float64)
+        return self._state.features[0].cpu().numpy().astype(np.float64)
 
     def state_dict(self) -> dict[str, Any]:
         """The belief and the random state."""
@@ -62,5 +62,6 @@ class LatentFilter:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Believe what :meth:`state_dict` told of."""
-        self._state = None if state["state"] is None else RSSMState(**state["state"])
+        known = state["state"]
+        self._state = None if known is None else RSSMState(**known).to(self.model.device)
         self.rng.set_state(state["rng"])

@@ -64,7 +64,8 @@ def _unexplained(
 ) -> dict[str, Tensor]:
     """What the decoder leaves unexplained, of as many random steps as the config says."""
     length = features.shape[1]
-    steps = torch.randperm(length, generator=rng)[: math.ceil(model.config.explained * length)]
+    explained = math.ceil(model.config.explained * length)
+    steps = torch.randperm(length, generator=rng)[:explained].to(model.device)
     frame = None if seen.frame is None else seen.frame[:, steps]
     vector = None if seen.vector is None else seen.vector[:, steps]
     return model.senses.losses(features[:, steps], frame, vector)

@@ -80,7 +80,7 @@ class Actor(nn.Module):
     def sample(self, features: Tensor, rng: torch.Generator) -> Tensor:
         """Raw actions ``[..., A]`` by reparametrisation."""
         drawn: Gaussian = self(features)
-        return drawn.sample(torch.randn(drawn.mean.shape, generator=rng))
+        return drawn.sample(self._noise(drawn.mean.shape, rng))
 
     def bounded(self, raw: Tensor) -> Tensor:
         """The actions that raw ones stand for; gradients pass where they are cut off."""
@@ -93,10 +93,13 @@ class Actor(nn.Module):
     def explore(self, features: Tensor, rng: torch.Generator) -> Tensor:
         """Actions to do in reality while learning."""
         action = self.bounded(self.sample(features, rng))
-        noise = torch.randn(action.shape, generator=rng)
         spread = 0.5 * self.config.exploration * (self.high - self.low)
-        return (action + spread * noise).clamp(self.low, self.high)
+        return (action + spread * self._noise(action.shape, rng)).clamp(self.low, self.high)
 
     def mode(self, features: Tensor) -> Tensor:
         """The bounded mean: how it acts when it does not explore."""
         return self.bounded(self(features).mode())
+
+    def _noise(self, shape: torch.Size, rng: torch.Generator) -> Tensor:
+        """Standard normal numbers, drawn on the CPU wherever the policy is."""
+        return torch.randn(shape, generator=rng).to(self.low.device)

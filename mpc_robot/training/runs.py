@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from mpc_robot.agents import agent_kind, build_agent
+from mpc_robot.agents.devices import CPU, place
 from mpc_robot.envs import get_task, make_env
 from mpc_robot.errors import CheckpointError, RenderingUnavailable
 from mpc_robot.training.config import from_json, to_json
@@ -27,19 +28,31 @@ SILENT = Console(quiet=True)
 
 
 def start_run(
-    path: Path, config: TrainConfig, agent_config: Any, console: Console = SILENT
+    path: Path,
+    config: TrainConfig,
+    agent_config: Any,
+    console: Console = SILENT,
+    *,
+    device: str = CPU,
 ) -> Trainer:
     """Make ``path`` a run of its own, with a checkpoint of env step 0.
+
+    Args:
+        path: the folder to make.
+        config: what to learn, and for how long.
+        agent_config: settings of the agent.
+        console: where its display goes.
+        device: where the agent's networks live; it is not part of what is saved.
 
     Raises:
         UnknownNameError: if there is no such task or agent.
         RunExistsError: if ``path`` already holds a run; nothing in it was touched.
         ValueError: if the task has no time limit, is not for this agent (naming those that it is
-            for), or does not fit a setting of the agent.
+            for), or does not fit a setting of the agent; or the device can not be used.
     """
     folder = RunFolder(path)
     folder.check_free()
-    trainer = _trainer(folder, config, agent_config, console)
+    trainer = _trainer(folder, config, agent_config, console, device)
     about = {
         "train": to_json(config),
         "agent": to_json(agent_config),
@@ -49,17 +62,21 @@ def start_run(
     return trainer
 
 
-def open_run(path: Path, console: Console = SILENT, *, steps: int | None = None) -> Trainer:
+def open_run(
+    path: Path, console: Console = SILENT, *, steps: int | None = None, device: str = CPU
+) -> Trainer:
     """The run in ``path`` as of its last checkpoint, ready to go on or to be evaluated.
 
     Args:
         path: the run's folder.
         console: where its display goes.
         steps: env steps to take in all from now on, written to ``config.json``; None leaves it.
+        device: where the agent's networks live, which may be another than before.
 
     Raises:
         CheckpointError: if there is no run, or its config or checkpoint is damaged.
-        ValueError: if ``steps`` is another than before, but no more than were already taken.
+        ValueError: if ``steps`` is another than before, but no more than were already taken; or the
+            device can not be used.
     """
     folder = RunFolder(path)
     about = folder.read_config()
@@ -69,7 +86,7 @@ def open_run(path: Path, console: Console = SILENT, *, steps: int | None = None)
     except ValueError as error:
         raise CheckpointError(f"{folder.config} is damaged: {error}") from error
     wanted = config if steps is None else replace(config, steps=steps)
-    trainer = _trainer(folder, wanted, agent_config, console)
+    trainer = _trainer(folder, wanted, agent_config, console, device)
     trainer.restore()
     if wanted != config:
         taken = trainer.progress.env_step
@@ -111,10 +128,11 @@ def versions() -> dict[str, str]:
 
 
 def _trainer(
-    folder: RunFolder, config: TrainConfig, agent_config: Any, console: Console
+    folder: RunFolder, config: TrainConfig, agent_config: Any, console: Console, device: str
 ) -> Trainer:
     task = get_task(config.task)
     with closing(make_env(task)) as env:
         check_episodes_end(task, env)
         agent = build_agent(config.agent, task, env, agent_config, config.seed)
+    place(agent, device)
     return Trainer(folder, task, agent, config, Display(console, config.steps))

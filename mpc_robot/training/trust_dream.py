@@ -58,7 +58,8 @@ class DreamErrors:
 class Foreseen:
     """What was seen of an episode of T steps, and what a model makes of it.
 
-    Frames are of shades from 0 to 1, and of vectors there is what the model explains.
+    Frames are of shades from 0 to 1, and of vectors there is what the model explains. All but the
+    states is on the CPU.
 
     Attributes:
         truth: what was seen ``[T + 1, ...]``.
@@ -98,11 +99,12 @@ def is_frame(episode: Episode) -> bool:
 @torch.no_grad()
 def explain(model: RSSM, episode: Episode, rng: torch.Generator) -> Foreseen:
     """Let a model see a whole episode."""
-    seen = sequence_of(episode)
+    seen = sequence_of(episode).to(model.device)
     states = model.observe(seen, rng)[0].flatten()
     truth = torch.as_tensor(episode.observations).float()
-    truth = truth / 255.0 if is_frame(episode) else model.senses.chosen(truth)
-    return Foreseen(truth, states, shown(model, states.features), model.reward(states.features))
+    truth = truth / 255.0 if is_frame(episode) else chosen(model, truth)
+    features = states.features
+    return Foreseen(truth, states, shown(model, features), model.reward(features).cpu())
 
 
 @torch.no_grad()
@@ -115,16 +117,21 @@ def imagine(
         What it looks like ``[S, K, ...]``, and what it earns ``[S, K]``.
     """
     features = list[Tensor]()
-    for action in torch.as_tensor(actions).float().unbind(dim=1):
+    for action in torch.as_tensor(actions).float().to(model.device).unbind(dim=1):
         state = model.imagine(state, action, rng)
         features.append(state.features)
     ahead = torch.stack(features, dim=1)
-    return shown(model, ahead), model.reward(ahead)
+    return shown(model, ahead), model.reward(ahead).cpu()
 
 
 def shown(model: RSSM, features: Tensor) -> Tensor:
     """What features ``[..., F]`` look like: frames of shades from 0 to 1, or vectors."""
-    return next(seen for seen in model.senses.decode(features) if seen is not None)
+    return next(seen for seen in model.senses.decode(features) if seen is not None).cpu()
+
+
+def chosen(model: RSSM, vectors: Tensor) -> Tensor:
+    """What the model explains of vectors ``[..., D]``."""
+    return model.senses.chosen(vectors.to(model.device)).cpu()
 
 
 def dream_errors(
@@ -147,7 +154,7 @@ def dream_errors(
     frames = is_frame(episodes[0])
     scale = torch.ones(())
     if not frames:
-        scale = model.senses.chosen(torch.as_tensor(entry_scale(episodes)).float())
+        scale = chosen(model, torch.as_tensor(entry_scale(episodes)).float())
     parts = [
         _errors_in(model, episode, ahead, scale, rng)
         for episode in episodes

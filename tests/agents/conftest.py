@@ -1,4 +1,4 @@
-"""A cart that learners of policies are tried on, small enough to learn in seconds."""
+"""What learners are tried on, small enough to learn in seconds: a cart, and a spot of light."""
 
 from typing import Any
 
@@ -34,6 +34,37 @@ class Cart(gym.Env[np.ndarray, np.ndarray]):
         if self.steps == 10:
             seen = seen + self.glitch
         return seen, reward, bool(abs(seen[0]) > self.edge), False, {}
+
+
+class Spot(gym.Env[np.ndarray, np.ndarray]):
+    """A bright column on a screen of 16 x 16, moved by the action; bright is good in the middle."""
+
+    metadata = {"render_fps": 10, "render_modes": []}  # noqa: RUF012 - Gymnasium's own way
+    observation_space = gym.spaces.Box(0, 255, (16, 16, 3), np.uint8)
+    action_space = gym.spaces.Box(-2.0, 2.0, (1,), np.float64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.place = self.np_random.uniform(2.0, 14.0)
+        return self._frame(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.place = float(np.clip(self.place + action[0], 0.0, 15.0))
+        return self._frame(), 1.0 - abs(self.place - 7.5) / 7.5, False, False, {}
+
+    def _frame(self) -> np.ndarray:
+        frame = np.zeros((16, 16, 3), np.uint8)
+        frame[:, int(self.place)] = 255
+        return frame
+
+
+@pytest.fixture(autouse=True)
+def spot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spot is known as ``Spot-v0``, in episodes of 10 steps."""
+    spec = gym.envs.registration.EnvSpec("Spot-v0", Spot, max_episode_steps=10)
+    monkeypatch.setitem(gym.registry, "Spot-v0", spec)
 
 
 @pytest.fixture(autouse=True)

@@ -7,106 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from tests.agents.dreamers import SMALL, live, make, small
 
 from mpc_robot.agents import agent_kind
-from mpc_robot.agents.behaviour import BehaviourConfig
-from mpc_robot.agents.dreamer import Dreamer, DreamerConfig, senses_spec
+from mpc_robot.agents.dreamer import Dreamer, senses_spec
 from mpc_robot.agents.dreamer_presets import VERSIONS, dreamer_preset, with_size
 from mpc_robot.agents.latent_planning import LatentPlanningConfig
 from mpc_robot.controllers import CEMConfig, MPPIConfig
 from mpc_robot.controllers.optimizers import OptimizerConfig
-from mpc_robot.data.replay import Experience
-from mpc_robot.dynamics.rssm import RSSMConfig
 from mpc_robot.dynamics.rssm_filter import LatentFilter
 from mpc_robot.envs import get_task, make_env
 from mpc_robot.errors import CheckpointError
-from mpc_robot.nn.actor import ActorConfig
-from mpc_robot.nn.latents import CategoricalConfig
-from mpc_robot.nn.senses import SensesConfig
 from mpc_robot.training import checkpoint
 from mpc_robot.training.metrics import TIME, read_metrics
 from mpc_robot.training.runs import open_run, start_run
 from mpc_robot.training.trainer import TrainConfig
 
-SMALL = DreamerConfig(
-    RSSMConfig(
-        latent=CategoricalConfig(3, 4),
-        senses=SensesConfig((4, 4), (4, 4), units=8, layers=1),
-        deter=8,
-        hidden=8,
-        units=8,
-        explained=0.5,
-    ),
-    behaviour=BehaviourConfig(ActorConfig((8,)), critic_hidden=(8,), starts=2, horizon=2),
-    batch_size=3,
-    length=4,
-    update_every=3,
-    warmup_steps=10,
-    pretrain=2,
-)
-
-
-class Spot(gym.Env[np.ndarray, np.ndarray]):
-    """A bright column on a screen of 16 x 16, moved by the action; bright is good in the middle."""
-
-    metadata = {"render_fps": 10, "render_modes": []}  # noqa: RUF012 - Gymnasium's own way
-    observation_space = gym.spaces.Box(0, 255, (16, 16, 3), np.uint8)
-    action_space = gym.spaces.Box(-2.0, 2.0, (1,), np.float64)
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.place = self.np_random.uniform(2.0, 14.0)
-        return self._frame(), {}
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        self.place = float(np.clip(self.place + action[0], 0.0, 15.0))
-        return self._frame(), 1.0 - abs(self.place - 7.5) / 7.5, False, False, {}
-
-    def _frame(self) -> np.ndarray:
-        frame = np.zeros((16, 16, 3), np.uint8)
-        frame[:, int(self.place)] = 255
-        return frame
-
-
-@pytest.fixture(autouse=True)
-def spot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The spot is known as ``Spot-v0``, in episodes of 10 steps."""
-    spec = gym.envs.registration.EnvSpec("Spot-v0", Spot, max_episode_steps=10)
-    monkeypatch.setitem(gym.registry, "Spot-v0", spec)
-
-
 both = pytest.mark.parametrize("name", ["Spot-v0", "Cart-v0"])
-
-
-def make(name: str = "Spot-v0", seed: int = 0, config: DreamerConfig = SMALL) -> Dreamer:
-    task = get_task(name)
-    with closing(make_env(task)) as env:
-        return Dreamer(task, senses_spec(env), config, seed)
-
-
-def live(agent: Dreamer, steps: int) -> list[dict[str, float]]:
-    """The metrics of so many steps in the agent's task, in episodes from seed 0 on."""
-    lived: list[dict[str, float]] = []
-    with closing(make_env(agent.task)) as env:
-        while len(lived) < steps:
-            observation, ended = env.reset(seed=len(lived))[0], False
-            while not ended and len(lived) < steps:
-                action = agent.act(observation, explore=True)
-                reached, reward, terminated, truncated, _ = env.step(action)
-                ended = terminated or truncated
-                step = Experience(
-                    observation, action, float(reward), reached, terminated, truncated
-                )
-                agent.observe(step)
-                lived.append(agent.update())
-                observation = reached
-    return lived
 
 
 @both
@@ -219,11 +139,7 @@ def test_a_checkpoint_of_other_sizes_is_refused() -> None:
 @both
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_version_learns_and_acts_alike_from_the_same_seed(name: str, version: str) -> None:
-    shape = replace(VERSIONS[version].model, deter=8, hidden=8, units=8)
-    model = replace(shape, senses=SMALL.model.senses)
-    small = replace(VERSIONS[version], model=model, batch_size=3, length=4, warmup_steps=10)
-    config = replace(small, behaviour=replace(small.behaviour, starts=2, horizon=2), pretrain=2)
-    one, same, other = (live(make(name, seed, config), 20) for seed in (1, 1, 2))
+    one, same, other = (live(make(name, seed, small(version)), 20) for seed in (1, 1, 2))
     assert one == same != other
     assert np.isfinite([value for metrics in one for value in metrics.values()]).all()
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.agents.dreamers import SMALL
 
 from mpc_robot.agents import agent_kind
 from mpc_robot.agents.actor_critic import ActorCriticConfig
-from mpc_robot.agents.behaviour import BehaviourConfig
 from mpc_robot.agents.dhmbpo import DHMBPOConfig
-from mpc_robot.agents.dreamer import DreamerConfig
 from mpc_robot.agents.mbpo import MBPOConfig
 from mpc_robot.agents.muzero import MuZeroConfig
 from mpc_robot.agents.sac import SACConfig
@@ -22,12 +21,8 @@ from mpc_robot.data.replay import Experience
 from mpc_robot.dynamics.ensemble import EnsembleConfig
 from mpc_robot.dynamics.ensemble_fit import FitConfig
 from mpc_robot.dynamics.muzero import MuZeroModelConfig
-from mpc_robot.dynamics.rssm import RSSMConfig
 from mpc_robot.envs import get_task, make_env
 from mpc_robot.errors import CheckpointError, PlantError
-from mpc_robot.nn.actor import ActorConfig
-from mpc_robot.nn.latents import CategoricalConfig
-from mpc_robot.nn.senses import SensesConfig
 from mpc_robot.training import checkpoint
 from mpc_robot.training.metrics import TIME, read_metrics
 from mpc_robot.training.runs import open_run, start_run
@@ -66,21 +61,7 @@ TINY: dict[str, Any] = {
         fit_every=20,
         fit_growth=1e9,
     ),
-    "dreamer": DreamerConfig(
-        RSSMConfig(
-            latent=CategoricalConfig(3, 4),
-            senses=SensesConfig(units=8, layers=1),
-            deter=8,
-            hidden=8,
-            units=8,
-        ),
-        behaviour=BehaviourConfig(ActorConfig((8,)), critic_hidden=(8,), starts=2, horizon=2),
-        batch_size=3,
-        length=4,
-        update_every=1,
-        warmup_steps=WARMUP,
-        pretrain=3,
-    ),
+    "dreamer": dataclasses.replace(SMALL, update_every=1, warmup_steps=WARMUP),
     "muzero": MuZeroConfig(
         MuZeroModelConfig(latent=6, hidden=8, bins=11, candidates=3),
         simulations=3,

@@ -9,33 +9,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from tests.agents.dreamers import SMALL
 
 from mpc_robot.agents import agent_kind
-from mpc_robot.agents.behaviour import BehaviourConfig
-from mpc_robot.agents.dreamer import DreamerConfig
 from mpc_robot.cli.command import FAILED, GOOD, WRONG_WORDS, main
-from mpc_robot.dynamics.rssm import RSSMConfig
-from mpc_robot.nn.actor import ActorConfig
-from mpc_robot.nn.latents import CategoricalConfig
-from mpc_robot.nn.senses import SensesConfig
 from mpc_robot.training.runs import start_run
 from mpc_robot.training.trainer import TrainConfig
-
-SMALL = DreamerConfig(
-    RSSMConfig(
-        latent=CategoricalConfig(3, 4),
-        senses=SensesConfig((4, 4), (4, 4), units=8, layers=1),
-        deter=8,
-        hidden=8,
-        units=8,
-    ),
-    behaviour=BehaviourConfig(ActorConfig((8,)), critic_hidden=(8,), starts=2, horizon=2),
-    batch_size=2,
-    length=4,
-    update_every=10,
-    warmup_steps=10,
-    pretrain=1,
-)
 
 
 class Drift(gym.Env[np.ndarray, np.ndarray]):
@@ -125,3 +104,26 @@ def test_only_dreamers_dream(
 def test_nothing_ahead_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dream", str(tmp_path), "--ahead", "0"]) == WRONG_WORDS
     assert "ahead: expected at least 1 step, got 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["dream", "RUN"], ["eval", "RUN"], ["train", "--resume", "RUN", "--steps", "40"]]
+)
+def test_a_device_that_is_not_there(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(tmp_path / "run", "Vectors-v0")
+    before = (run / "config.json").read_bytes()
+    words = [str(run) if word == "RUN" else word for word in words]
+    assert main([*words, "--device", "nowhere"]) == FAILED
+    assert "device: expected one that torch can use here" in capsys.readouterr().err
+    assert (run / "config.json").read_bytes() == before
+
+
+def test_nothing_is_begun_on_a_device_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--agent", "dreamer", "--task", "Vectors-v0", "--device", "nowhere"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == FAILED
+    assert "device: expected one that torch can use here" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -28,6 +28,8 @@ class Walk:
     even pictures, whose shade is the place.
     """
 
+    device = torch.device("cpu")
+
     def __init__(self, drift: float = 0.0, blur: float = 0.0, *, frames: bool = False) -> None:
         self.drift, self.blur, self.frames = drift, blur, frames
 
