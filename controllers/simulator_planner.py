@@ -21,7 +21,7 @@ from mpc_robot.dynamics.simulator import Physics, Simulator
 from mpc_robot.envs import PDServo, Task, env_spec, make_env
 from mpc_robot.envs.arrays import Array, namespace
 from mpc_robot.envs.base import RewardFn
-from mpc_robot.errors import require
+from mpc_robot.errors import require, require_choices
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class PlannerConfig:
 
     def __post_init__(self) -> None:
         """Raises: ValueError: if a setting makes no sense."""
+        require_choices(self)
         require(0 < self.horizon < math.inf, "horizon", "a positive time in s", self.horizon)
         limit = self.speed_limit
         require(limit is None or 0 < limit < math.inf, "speed_limit", "positive", limit)

@@ -23,7 +23,7 @@ from mpc_robot.dynamics.sampled_actions import (
 )
 from mpc_robot.dynamics.simulator import Simulator
 from mpc_robot.envs import EnvSpec, Task, env_spec, make_env
-from mpc_robot.errors import require
+from mpc_robot.errors import require, require_choices
 
 RULES: dict[str, RuleConfig] = {
     "uct": UCTConfig(),
@@ -65,6 +65,7 @@ class SampledTreeConfig:
 
     def __post_init__(self) -> None:
         """Raises: ValueError: if a setting makes no sense."""
+        require_choices(self)
         for name in ("hold", "actions", "rollout"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         require(self.power > 0, "power", "positive", self.power)

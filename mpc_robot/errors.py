@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Literal, get_args, get_origin, get_type_hints
 
 
 class CheckpointError(RuntimeError):
@@ -49,3 +50,15 @@ def require(valid: bool, field: str, expected: str, got: object) -> None:
     """
     if not valid:
         raise ValueError(f"{field}: expected {expected}, got {got!r}")
+
+
+def require_choices(config: object) -> None:
+    """Refuse a dataclass with a word in a field whose type knows other words only.
+
+    Raises:
+        ValueError: naming the field, the words and what came.
+    """
+    for name, kind in get_type_hints(type(config)).items():
+        if get_origin(kind) is Literal:
+            words, got = get_args(kind), getattr(config, name)
+            require(got in words, name, f"one of {', '.join(words)}", got)

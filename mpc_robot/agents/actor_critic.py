@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from math import inf, log
+from math import inf, isfinite, log
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mpc_robot.envs.base import EnvSpec, Task
-from mpc_robot.errors import require
+from mpc_robot.errors import require, require_choices
 from mpc_robot.nn.critic import QEnsemble
 from mpc_robot.nn.features import Features
 from mpc_robot.nn.optimizers import load_optimizer_state, optimizer_state
@@ -61,6 +61,7 @@ class ActorCriticConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
+        require_choices(self)
         for name in ("hidden", "critic_hidden"):
             widths = getattr(self, name)
             sound = len(widths) > 0 and min(widths) > 0
@@ -72,7 +73,9 @@ class ActorCriticConfig:
         require(0.0 < self.tau <= 1.0, "tau", "a share in (0, 1]", self.tau)
         for name in ("learning_rate", "temperature", "max_grad_norm"):
             value = getattr(self, name)
-            require(value is None or value > 0.0, name, "positive", value)
+            require(value is None or 0.0 < value < inf, name, "positive", value)
+        aim = self.target_entropy
+        require(isfinite(aim), "target_entropy", "finite", aim)
 
 
 class ActorCritic(nn.Module):
@@ -152,11 +155,11 @@ class ActorCritic(nn.Module):
     def soft_value(self, observation: Tensor, rng: torch.Generator) -> Tensor:
         """What the target critics hold of acting on from here, entropy included, ``[B]``.
 
-        (SAC, arXiv:1801.01290, eq. 3, by the least of a few critics.)
+        (SAC, arXiv:1812.05905, eq. 3, by the least of a few critics.)
         """
         seen = self.features(observation)
         action, log_prob = self.policy.sample(seen, rng)
-        least = self.target.least(seen, action, self.config.subset, rng)
+        least = self.target.least(seen, action, self.config.subset, rng, dropping=rng)
         return least - self.temperature * log_prob
 
     @property
@@ -170,7 +173,8 @@ class ActorCritic(nn.Module):
         So what they learn is of the order of 1 however great rewards are (Pop-Art,
         arXiv:1602.07714); moments are those of the last ``1 / tau`` batches.
         """
-        moments = torch.stack([targets.mean(), (targets**2).mean()]).double()
+        exact = targets.double()  # their squares may not fit, and differ little, in single
+        moments = torch.stack([exact.mean(), (exact**2).mean()])
         if moments.isfinite().all():
             self.batches.add_(1)
             rate = max(self.config.tau, 1.0 / self.batches.item())
@@ -181,12 +185,10 @@ class ActorCritic(nn.Module):
                 critics.rescale(mean, spread)
 
     def learn_values(self, loss: Tensor) -> bool:
-        """A step of the critics down ``loss``, followed by their targets."""
+        """A step of the critics down ``loss``, followed by their targets; False if none is made."""
         stepped = self._descend("critic", self.critic, loss)
-        with torch.no_grad():
-            pairs = zip(self.target.parameters(), self.critic.parameters(), strict=True)
-            for follower, leader in pairs:
-                follower.lerp_(leader, self.config.tau)
+        if stepped:
+            self._follow()
         return stepped
 
     def learn_policy(self, loss: Tensor) -> bool:
@@ -210,6 +212,12 @@ class ActorCritic(nn.Module):
         """Go on with the optimizers as they were."""
         for name, one in self._optimizers.items():
             load_optimizer_state(one, state[name])
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Let the target critics follow."""
+        for slow, fast in zip(self.target.parameters(), self.critic.parameters(), strict=True):
+            slow.lerp_(fast, self.config.tau)
 
     def _descend(self, name: str, module: nn.Module, loss: Tensor) -> bool:
         """A step of one part; none, and False, where the loss or its gradient is not finite."""

@@ -31,7 +31,7 @@ from mpc_robot.data.symmetries import Symmetries, Symmetry
 from mpc_robot.dynamics.openspiel import ObservedGame, OpenSpielModel, States
 from mpc_robot.envs.base import Task
 from mpc_robot.envs.openspiel import GameSpec, Views, state_after
-from mpc_robot.errors import require
+from mpc_robot.errors import require, require_choices
 from mpc_robot.nn.descent import Descent, DescentConfig
 from mpc_robot.nn.policy_value import PolicyValueConfig, PolicyValueNet
 
@@ -91,6 +91,7 @@ class AlphaZeroConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
+        require_choices(self)
         counts = ("simulations", "simulations_of_controller", "games", "capacity", "batch_size")
         for name in (*counts, "first_update"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))

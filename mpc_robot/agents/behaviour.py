@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mpc_robot.agents.base import Metrics
 from mpc_robot.data.sequences import Sequences
 from mpc_robot.dynamics.rssm import RSSM, RSSMState
-from mpc_robot.errors import require
+from mpc_robot.errors import require, require_choices
 from mpc_robot.nn.actor import Actor, ActorConfig
 from mpc_robot.nn.descent import Descent, DescentConfig
 from mpc_robot.nn.heads import GaussianHead, TwoHotHead
@@ -73,6 +73,7 @@ class BehaviourConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
+        require_choices(self)
         sound = len(self.critic_hidden) > 0 and min(self.critic_hidden) > 0
         require(sound, "critic_hidden", "positive widths of one layer or more", self.critic_hidden)
         for name in ("slow_every", "starts", "horizon"):

@@ -103,8 +103,8 @@ class DHMBPOConfig:
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
         require(0.0 < self.discount < 1.0, "discount", "in (0, 1)", self.discount)
-        require(self.fit_growth > 0.0, "fit_growth", "positive", self.fit_growth)
-        require(self.pessimism >= 0.0, "pessimism", "not negative", self.pessimism)
+        require(0.0 < self.fit_growth < inf, "fit_growth", "positive", self.fit_growth)
+        require(0.0 <= self.pessimism < inf, "pessimism", "not negative", self.pessimism)
         require(self.warmup_steps >= 2, "warmup_steps", "at least 2", self.warmup_steps)
         for name in (
             "batch_size",
@@ -230,7 +230,6 @@ class DHMBPO(OffPolicyAgent):
         """Fit the model to all that was seen; one that diverged stays as it was before."""
         self._fitted_at = self.steps
         data = self.replay.all()
-        self.networks.features.fit(torch.as_tensor(data.observation, dtype=torch.float32))
         self.model.requires_grad_(True)
         try:
             metrics = fit(self.model, data, self.config.fit, self.rng)
@@ -238,6 +237,7 @@ class DHMBPO(OffPolicyAgent):
             return {"model/diverged": 1.0}
         finally:
             self.model.requires_grad_(False)
+        self.networks.features.fit(torch.as_tensor(data.observation, dtype=torch.float32))
         self.bounds = value_range(data.reward, self.config.discount)
         return metrics
 

@@ -30,7 +30,7 @@ PRESETS = {
         EnsembleConfig(members=7, elites=5, hidden=400, layers=4, propagation="ts1"),
         fit_every=1_000,
         fits_kept=5,
-        rollout_lengths=(1, 20),
+        rollout_lengths=(1, 25),
         rollout_growth=(20_000, 300_000),
     ),
     # Not in the paper, and as short as its pendulums.

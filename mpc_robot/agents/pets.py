@@ -25,7 +25,7 @@ from mpc_robot.data.replay import Experience, ReplayBuffer
 from mpc_robot.dynamics.ensemble import EnsembleConfig, ProbabilisticEnsemble
 from mpc_robot.dynamics.ensemble_fit import FitConfig, fit
 from mpc_robot.envs.base import EnvSpec, Task
-from mpc_robot.errors import require
+from mpc_robot.errors import require, require_choices
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class PETSConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
+        require_choices(self)
         require(0.0 < self.horizon < inf, "horizon", "a positive time in s", self.horizon)
         most = 1.0 if self.value is None else 0.9999
         require(0.0 < self.discount <= most, "discount", f"in (0, {most:g}]", self.discount)

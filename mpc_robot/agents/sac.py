@@ -2,7 +2,8 @@
 
 The policy maximises reward plus entropy, the critics learn what actions are worth by temporal
 differences, and the weight of the entropy is tuned. With more critics and updates it is REDQ
-(arXiv:2101.05982), with layer norm and dropout in the critics DroQ (arXiv:2110.02034).
+(arXiv:2101.05982); with layer norm and dropout in the critics DroQ (arXiv:2110.02034), but that
+layers are normalised after the activation.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class SACConfig:
 def critic_loss(
     networks: ActorCritic, batch: Batch, discount: float, rng: torch.Generator
 ) -> Tensor:
-    """Squared temporal differences, summed over critics (arXiv:1801.01290, eq. 5)."""
+    """Squared temporal differences, summed over critics (arXiv:1812.05905, eq. 5)."""
     with torch.no_grad():
         beyond = networks.soft_value(batch.next_observation, rng)
         target = batch.reward + discount * batch.continues * beyond
@@ -62,14 +63,15 @@ def critic_loss(
 def policy_loss(
     networks: ActorCritic, observation: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """What the policy minimises (arXiv:1801.01290, eq. 9), and log-probabilities ``[B]``.
+    """What the policy minimises (arXiv:1812.05905, eq. 9), and log-probabilities ``[B]``.
 
-    Valued by the least of the critics where there are two, by their mean where there are more
-    (REDQ, arXiv:2101.05982).
+    Valued by the least of two critics; by the mean of more (REDQ, arXiv:2101.05982), and of those
+    that drop out (DroQ, arXiv:2110.02034).
     """
     action, log_prob = networks.act(observation, rng)
-    values = networks.values(observation, action)
-    worth = values.amin(dim=0) if len(values) <= 2 else values.mean(dim=0)
+    values = networks.values(observation, action, dropping=rng)
+    averaged = len(values) > 2 or networks.config.dropout > 0.0
+    worth = values.mean(dim=0) if averaged else values.amin(dim=0)
     return (networks.temperature * log_prob - worth).mean(), log_prob
 
 

@@ -101,7 +101,7 @@ class WorldModelsConfig:
         require_capacity(self.capacity, self.memory_length)
         require(self.exploration >= 0.0, "exploration", "not negative", self.exploration)
         for name in ("vae_rate", "memory_rate", "max_grad_norm", "sigma"):
-            require(getattr(self, name) > 0.0, name, "positive", getattr(self, name))
+            require(0.0 < getattr(self, name) < np.inf, name, "positive", getattr(self, name))
         for name in (
             "rounds",
             "hold",

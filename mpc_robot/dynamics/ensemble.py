@@ -20,7 +20,7 @@ from mpc_robot.data.replay import Experience
 from mpc_robot.dynamics.base import Sensed, Trajectories, Transition
 from mpc_robot.dynamics.folded import FoldedEnsemble, draw_noise
 from mpc_robot.envs.base import EnvSpec, Task
-from mpc_robot.errors import require
+from mpc_robot.errors import require, require_choices
 from mpc_robot.nn.ensemble_mlp import EnsembleMLP
 from mpc_robot.nn.normalizer import Normalizer
 
@@ -55,6 +55,7 @@ class EnsembleConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
+        require_choices(self)
         for name in ("members", "elites", "hidden", "layers", "particles"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         members, elites = self.members, self.elites

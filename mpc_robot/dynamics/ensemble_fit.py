@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mpc_robot.data.replay import Experience
 from mpc_robot.dynamics.ensemble import ProbabilisticEnsemble
-from mpc_robot.errors import ModelDivergedError, require
+from mpc_robot.errors import ModelDivergedError, require, require_choices
 
 Columns = tuple[Tensor, Tensor, Tensor]
 """Network inputs ``[n, F]``, targets ``[n, O]`` and terminations ``[n]`` of the same rows."""
@@ -57,6 +57,7 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
+        require_choices(self)
         require(0.0 < self.holdout < 1.0, "holdout", "a share in (0, 1)", self.holdout)
         require(0.0 < self.learning_rate < inf, "learning_rate", "positive", self.learning_rate)
         share = 0.0 <= self.recent_share < 1.0

@@ -44,7 +44,7 @@ class MDNRNNConfig:
         """Raises ValueError naming the field that makes no sense."""
         for name in ("hidden", "mixtures", "units"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        require(self.temperature > 0.0, "temperature", "positive", self.temperature)
+        require(0.0 < self.temperature < torch.inf, "temperature", "positive", self.temperature)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class MuZeroModelConfig:
         """Raises ValueError naming the field that makes no sense."""
         for name in ("latent", "hidden", "layers", "candidates"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        require(self.support > 0.0, "support", "positive", self.support)
+        require(0.0 < self.support < torch.inf, "support", "positive", self.support)
         odd = self.bins >= 3 and self.bins % 2 == 1
         require(odd, "bins", "an odd number of at least 3", self.bins)
 

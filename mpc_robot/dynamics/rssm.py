@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mpc_robot.data.sequences import Sequences
 from mpc_robot.dynamics.base import Sensed, Trajectories, Transition
-from mpc_robot.errors import require
+from mpc_robot.errors import require, require_choices
 from mpc_robot.nn.heads import ContinueHead, GaussianHead, TwoHotHead
 from mpc_robot.nn.latents import CategoricalConfig, Latent, LatentConfig
 from mpc_robot.nn.layers import MLP, NormedGRU, NormedSiLU, linear
@@ -70,6 +70,7 @@ class RSSMConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
+        require_choices(self)
         for name in ("deter", "blocks", "hidden", "units", "layers"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         even = self.deter % self.blocks == 0

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mpc_robot.errors import require
+from mpc_robot.errors import require, require_choices
 from mpc_robot.nn.latents import Gaussian
 from mpc_robot.nn.layers import MLP
 
@@ -36,6 +36,7 @@ class ActorConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
+        require_choices(self)
         sound = len(self.hidden) > 0 and min(self.hidden) > 0
         require(sound, "hidden", "positive widths of one layer or more", self.hidden)
         require(self.exploration >= 0.0, "exploration", "at least 0", self.exploration)

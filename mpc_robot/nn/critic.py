@@ -60,14 +60,21 @@ class QEnsemble(nn.Module):
         rows = torch.cat([seen, action], dim=-1).expand(self.network.members, -1, -1)
         return self._scaled(self.network(rows, dropping=dropping))
 
-    def least(self, seen: Tensor, action: Tensor, subset: int, rng: torch.Generator) -> Tensor:
+    def least(
+        self,
+        seen: Tensor,
+        action: Tensor,
+        subset: int,
+        rng: torch.Generator,
+        dropping: torch.Generator | None = None,
+    ) -> Tensor:
         """The least value ``[B]`` of ``subset`` members drawn at random (REDQ, arXiv:2101.05982).
 
-        With as many as there are it is that of SAC.
+        With as many as there are it is that of SAC; with ``dropping`` that of DroQ.
         """
         chosen = torch.randperm(self.network.members, generator=rng)[:subset]
         rows = torch.cat([seen, action], dim=-1).expand(subset, -1, -1)
-        return self._scaled(self.network(rows, chosen)).amin(dim=0)
+        return self._scaled(self.network(rows, chosen, dropping=dropping)).amin(dim=0)
 
     def _scaled(self, said: Tensor) -> Tensor:
         """Values ``[M, B]`` of what networks said, ``[M, B, 1]``."""

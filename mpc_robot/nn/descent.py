@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from mpc_robot.errors import require
+from mpc_robot.errors import require, require_choices
 from mpc_robot.nn.clipping import clip_adaptively
 from mpc_robot.nn.optimizers import load_optimizer_state, optimizer_state
 
@@ -33,8 +33,9 @@ class DescentConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
+        require_choices(self)
         for name in ("rate", "most", "eps"):
-            require(getattr(self, name) > 0.0, name, "positive", getattr(self, name))
+            require(0.0 < getattr(self, name) < torch.inf, name, "positive", getattr(self, name))
 
 
 class Descent:

@@ -125,7 +125,7 @@ class GaussianConfig:
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
         require(self.size >= 1, "size", "at least 1", self.size)
-        require(self.min_std > 0.0, "min_std", "positive", self.min_std)
+        require(0.0 < self.min_std < torch.inf, "min_std", "positive", self.min_std)
 
     @property
     def outputs(self) -> int:

@@ -22,11 +22,13 @@ class Normalizer(nn.Module):
         """Take the statistics of ``data[n, dim]``.
 
         An entry that never varies has the standard deviation ``unvarying``: it is only centred.
+        Statistics that are not finite are not taken.
         """
         std, mean = torch.std_mean(data.double(), dim=0, correction=0)
         constant = std <= 1e-8 * (1.0 + mean.abs())
-        self.mean.copy_(mean)
-        self.std.copy_(torch.where(constant, unvarying, std))
+        if std.isfinite().all():
+            self.mean.copy_(mean)
+            self.std.copy_(torch.where(constant, unvarying, std))
 
     def forward(self, x: Tensor) -> Tensor:
         """Scaled ``x[..., dim]``."""

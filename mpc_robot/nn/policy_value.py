@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
 
-from mpc_robot.errors import require
+from mpc_robot.errors import require, require_choices
 from mpc_robot.nn.layers import initialised, linear
 
 HEAD_CHANNELS = 4
@@ -40,6 +40,7 @@ class PolicyValueConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
+        require_choices(self)
         require(self.blocks >= 0, "blocks", "at least 0", self.blocks)
         for name in ("channels", "value_units"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))

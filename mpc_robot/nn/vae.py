@@ -42,7 +42,7 @@ class VAEConfig:
         pairs = len(self.channels) == len(self.strides)
         require(pairs, "strides", f"one per entry of channels {self.channels}", self.strides)
         require(self.tolerance >= 0.0, "tolerance", "at least 0 nats", self.tolerance)
-        require(self.frame_scale > 0.0, "frame_scale", "positive", self.frame_scale)
+        require(0.0 < self.frame_scale < torch.inf, "frame_scale", "positive", self.frame_scale)
 
 
 class VAE(nn.Module):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc_robot.envs import Task
-from mpc_robot.errors import PlantError, require
+from mpc_robot.errors import PlantError, require, require_choices
 from mpc_robot.runtime.base import Plant, RobotState
 from mpc_robot.runtime.limits import CommandLimiter, CommandLimits
 from mpc_robot.runtime.loop import ControlLoop, Recorder
@@ -65,6 +65,7 @@ class ControlConfig:
 
     def __post_init__(self) -> None:
         """Raises: ValueError: if a setting makes no sense."""
+        require_choices(self)
         require(0.0 < self.rate < np.inf, "rate", "a positive number of Hz", self.rate)
         for name in ("velocity", "acceleration", "jerk", "patience"):
             require(getattr(self, name) > 0.0, name, "positive", getattr(self, name))

@@ -88,6 +88,8 @@ def open_run(
     wanted = config if steps is None else replace(config, steps=steps)
     trainer = _trainer(folder, wanted, agent_config, console, device)
     trainer.restore()
+    if about.get("versions") != versions():
+        trainer.display.warn(f"{folder.config} is of other versions of packages than these")
     if wanted != config:
         taken = trainer.progress.env_step
         if wanted.steps <= taken:

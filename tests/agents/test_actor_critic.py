@@ -93,6 +93,7 @@ def infinite_gradient(value: Tensor) -> Tensor:
 @pytest.mark.parametrize("bad", [lambda v: v.sum() * torch.nan, lambda v: v.sum() / 0.0])
 def test_a_loss_that_is_not_finite_leaves_all_as_it_is(bad: Any) -> None:
     ours = networks()
+    assert ours.learn_values(loss_of_everything(ours))  # the target has somewhere to follow to
     before = copies(ours)
     assert not ours.learn_values(bad(ours.values(*some_rows())))
     assert not ours.learn_policy(bad(ours.act(some_rows()[0], generator())[1]))
@@ -168,6 +169,15 @@ def test_critics_say_values_in_units_of_all_targets_so_far() -> None:
     torch.testing.assert_close(ours.values(seen, action), before, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("mean", "spread"), [(1870.0, 0.05), (1e20, 1e19)])
+def test_the_spread_of_targets_is_told_from_their_size(mean: float, spread: float) -> None:
+    ours = networks()
+    targets = mean + spread * torch.tensor([-1.0, 1.0, 1.0, -1.0])
+    ours.follow_scale(targets)
+    assert ours.critic.center.item() == pytest.approx(mean)
+    assert ours.critic.width.item() == pytest.approx(spread, rel=0.01)  # as targets are rounded
+
+
 def test_targets_that_are_all_alike_leave_a_least_unit() -> None:
     ours = networks()
     ours.follow_scale(torch.full((8,), 3.0))
@@ -228,8 +238,12 @@ def test_optimizers_go_on_as_they_were() -> None:
         ("tau", 1.1),
         ("tau", float("nan")),
         ("learning_rate", 0.0),
+        ("learning_rate", float("inf")),
+        ("activation", "tanh"),
+        ("target_entropy", float("nan")),
         ("temperature", -1.0),
         ("temperature", float("nan")),
+        ("temperature", float("inf")),
         ("max_grad_norm", 0.0),
     ],
 )

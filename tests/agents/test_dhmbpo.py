@@ -208,13 +208,15 @@ def test_the_newest_imagined_states_are_kept() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-def test_a_model_that_diverges_is_put_back_and_training_goes_on() -> None:
+@pytest.mark.parametrize(("seen", "reward"), [(0.0, 1e300), (1e39, 0.0)])
+def test_a_model_that_diverges_is_put_back_and_training_goes_on(seen: float, reward: float) -> None:
     agent = agent_of(fit_every=20)
     for start in np.random.default_rng(0).uniform(-1, 1, (3, 2)):
         episode(agent, start)
     before = {name: value.clone() for name, value in agent.model.state_dict().items()}
     weights = agent.networks.policy.network.weights[0].detach().clone()
-    glitch = Experience(np.zeros(2), np.zeros(1), 1e300, np.zeros(2), False, False)
+    there = np.full(2, seen)
+    glitch = Experience(there, np.zeros(1), reward, there, False, False)
     diverged = []
     for _ in range(20):
         agent.observe(glitch)
@@ -225,6 +227,7 @@ def test_a_model_that_diverges_is_put_back_and_training_goes_on() -> None:
     for name, value in agent.model.state_dict().items():
         assert torch.equal(value, before[name])
     assert not torch.equal(agent.networks.policy.network.weights[0], weights)
+    assert np.isfinite(agent.act(np.zeros(2), explore=False)).all()
 
 
 def test_presets_differ_by_their_warm_up_alone() -> None:
@@ -239,7 +242,9 @@ def test_presets_differ_by_their_warm_up_alone() -> None:
     [
         ("discount", 1.0),
         ("fit_growth", 0.0),
+        ("fit_growth", np.inf),
         ("pessimism", -0.1),
+        ("pessimism", np.inf),
         ("warmup_steps", 1),
         ("batch_size", 0),
         ("training_horizon", 0),

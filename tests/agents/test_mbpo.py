@@ -233,22 +233,25 @@ def test_it_learns_the_best_action_from_a_model_of_what_it_earns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "entropy", "updates"),
+    ("task", "entropy", "updates", "lengths"),
     [
-        ("InvertedPendulum-v5", -0.05, 10),
-        ("InvertedDoublePendulum-v5", -0.5, 20),
-        ("Hopper-v5", -1.0, 20),
-        ("Walker2d-v5", -3.0, 20),
-        ("HalfCheetah-v5", -3.0, 40),
-        ("Ant-v5", -4.0, 20),
-        ("Humanoid-v5", -2.0, 20),
+        ("InvertedPendulum-v5", -0.05, 10, (1, 1)),
+        ("InvertedDoublePendulum-v5", -0.5, 20, (1, 1)),
+        ("Hopper-v5", -1.0, 20, (1, 15)),
+        ("Walker2d-v5", -3.0, 20, (1, 1)),
+        ("HalfCheetah-v5", -3.0, 40, (1, 1)),
+        ("Ant-v5", -4.0, 20, (1, 25)),
+        ("Humanoid-v5", -2.0, 20, (1, 25)),
     ],
 )
-def test_presets_are_the_published_settings(task: str, entropy: float, updates: int) -> None:
+def test_presets_are_the_published_settings(
+    task: str, entropy: float, updates: int, lengths: tuple[int, int]
+) -> None:
     preset, spec = mbpo_preset(task), env_spec(make_env(TASKS[task]))
     networks = MBPO(TASKS[task], spec, preset, seed=0).networks
     assert networks.entropy_aim == pytest.approx(entropy)
     assert preset.updates_per_step == updates
+    assert preset.rollout_lengths == lengths
 
 
 def test_presets_are_of_tasks_and_others_get_the_defaults() -> None:

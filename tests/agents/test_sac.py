@@ -60,15 +60,37 @@ def test_entropy_is_part_of_what_follows() -> None:
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize(("values", "worth"), [((3.0, 5.0), 3.0), ((1.0, 3.0, 8.0), 4.0)])
-def test_the_policys_loss_by_hand(values: tuple[float, ...], worth: float) -> None:
-    """Two critics count by the least, more by their mean."""
-    config = dataclasses.replace(COLD, critics=len(values))
+@pytest.mark.parametrize(
+    ("values", "dropout", "worth"),
+    [((3.0, 5.0), 0.0, 3.0), ((1.0, 3.0, 8.0), 0.0, 4.0), ((3.0, 5.0), 0.1, 4.0)],
+    ids=["sac", "redq", "droq"],
+)
+def test_the_policys_loss_by_hand(values: tuple[float, ...], dropout: float, worth: float) -> None:
+    """Two critics count by the least, more of them or such that drop out by their mean."""
+    config = dataclasses.replace(COLD, critics=len(values), dropout=dropout)
     networks = ActorCritic(TASK, SPEC, config, generator())
     say(networks.critic, *values)
     loss, log_prob = policy_loss(networks, torch.zeros(5, 1), generator())
     assert loss.item() == pytest.approx(-worth, rel=1e-5)
     assert log_prob.shape == (5,)
+
+
+def test_what_drops_out_does_so_in_targets_and_for_the_policy_too() -> None:
+    """DroQ, arXiv:2110.02034, algorithm 2: all critics are drawn anew wherever they are asked."""
+    states = torch.randn(40, 1, generator=generator(1))
+    batch = Batch(states, states, torch.zeros(40), states, torch.ones(40))
+    for dropout, alike in ((0.0, True), (0.5, False)):
+        config = dataclasses.replace(COLD, dropout=dropout)
+        networks = ActorCritic(TASK, SPEC, config, generator())
+        with torch.no_grad():
+            for weight in networks.policy.network.weights:
+                weight.zero_()
+            networks.policy.network.biases[-1].fill_(-50.0)  # the same action always
+        soft = [networks.soft_value(states, generator(seed)) for seed in (2, 3)]
+        losses = [policy_loss(networks, states, generator(seed))[0] for seed in (2, 3)]
+        assert torch.allclose(*soft) == alike
+        assert torch.allclose(*losses) == alike
+        assert critic_loss(networks, batch, 0.9, generator()).isfinite()
 
 
 def test_random_actions_are_uniform_within_bounds() -> None:
@@ -83,8 +105,8 @@ def test_random_actions_are_uniform_within_bounds() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"critics": 4, "layer_norm": True, "dropout": 0.01}],
-    ids=["sac", "droq"],
+    [{}, {"critics": 4, "subset": 2}, {"layer_norm": True, "dropout": 0.01}],
+    ids=["sac", "redq", "droq"],
 )
 def test_it_learns_the_best_action_of_a_bandit(settings: dict[str, Any]) -> None:
     """One step from s by a earns ``-(a - 1.2 s)²``: the best action is 1.2 s, and earns 0."""

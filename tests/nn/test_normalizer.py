@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from mpc_robot.nn.normalizer import Normalizer
@@ -26,6 +27,16 @@ def test_an_entry_that_never_varies_is_only_centred() -> None:
     assert torch.equal(scale(torch.tensor([8.0, 1.0])), torch.ones(2))
     scale.fit(torch.tensor([[7.0, 0.0], [7.0, 2.0]]), unvarying=0.5)
     assert scale.std.tolist() == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("bad", [torch.inf, torch.nan])
+def test_statistics_that_are_not_finite_are_not_taken(bad: float) -> None:
+    ours = Normalizer(2)
+    ours.fit(torch.tensor([[0.0, 1.0], [2.0, 5.0]]))
+    before = {name: value.clone() for name, value in ours.state_dict().items()}
+    ours.fit(torch.tensor([[0.0, 1.0], [bad, 7.0]]))
+    for name, value in ours.state_dict().items():
+        assert torch.equal(value, before[name])
 
 
 def test_it_is_the_identity_until_fitted_and_part_of_the_state() -> None:

@@ -1,5 +1,6 @@
 """Runs are started, opened and finished by their folder alone."""
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -53,6 +54,17 @@ def test_a_finished_run_is_opened_with_all_it_has_learned(run: Path) -> None:
     before = (run / "metrics.jsonl").read_bytes()
     opened.train()
     assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_of_other_versions_is_opened_with_a_warning(run: Path) -> None:
+    said = Console(record=True, file=io.StringIO())
+    open_run(run, said)
+    assert "versions" not in said.export_text()
+    text = (run / "config.json").read_text()
+    known = json.loads(text)["versions"]["numpy"]
+    (run / "config.json").write_text(text.replace(f'"{known}"', '"0.0.1"'))
+    open_run(run, said)
+    assert "config.json is of other versions" in said.export_text()
 
 
 def test_a_finished_run_goes_on_as_one_that_was_to_be_longer(run: Path, tmp_path: Path) -> None:
