@@ -64,7 +64,7 @@ def hardware() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit that was measured, ``-dirty`` with changes of its own; None outside of git."""
+    """The commit at hand, ``-dirty`` with changes of its own; None outside of git."""
     command = ("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

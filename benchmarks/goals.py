@@ -64,8 +64,8 @@ def row(task: str, goal: Goal, runs: Sequence[Result]) -> list[str]:
     return [
         task,
         f"{wanted:,.5g}{share}",
-        f"**{_steps(ordered[(len(ordered) - 1) // 2])}** of {len(runs)}",
-        _steps(ordered[-1]),
+        f"**{_steps(ordered[(len(ordered) - 1) // 2], runs)}** of {len(runs)}",
+        _steps(ordered[-1], runs),
         f"{goal.limit:,}",
         f"{statistics.median(run['return_mean'][-1] for run in runs):,.5g}",
         _number(oracle),
@@ -73,8 +73,9 @@ def row(task: str, goal: Goal, runs: Sequence[Result]) -> list[str]:
     ]
 
 
-def _steps(step: int | None) -> str:
-    return "not reached" if step is None else f"{step:,}"
+def _steps(step: int | None, runs: Sequence[Result]) -> str:
+    """Env steps, or that it takes more than there were."""
+    return f"> {min(run['env_steps'][-1] for run in runs):,}" if step is None else f"{step:,}"
 
 
 def _number(value: float | None) -> str:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.baseline_settings import BASELINES
-from benchmarks.common import RESULTS, about, write_result
+from benchmarks.baseline_settings import BASELINES, baseline_settings
+from benchmarks.common import RESULTS, about, commit, write_result
 from rich.console import Console
 
 from mpc_robot.agents import agent_kind
 from mpc_robot.envs.pixels import split_view
-from mpc_robot.training.config import from_json
+from mpc_robot.training.config import from_json, to_json
 from mpc_robot.training.metrics import TIME, read_metrics
 from mpc_robot.training.run_folder import RunFolder
 from mpc_robot.training.runs import SILENT, open_run, start_run
@@ -44,6 +44,7 @@ def learn_one(config: TrainConfig, path: Path, console: Console = SILENT) -> Res
     Raises:
         UnknownNameError: if there is no such task or agent.
         CheckpointError: if the run that is there is damaged.
+        ValueError: if it has other settings.
         PlantError: if the environment reports NaN.
     """
     folder = RunFolder(path)
@@ -51,13 +52,52 @@ def learn_one(config: TrainConfig, path: Path, console: Console = SILENT) -> Res
         if config.agent in BASELINES:
             from benchmarks.baselines import learn_baseline  # noqa: PLC0415 - needs an extra
 
-            if evaluated_to(folder) < config.steps:
-                learn_baseline(config, folder)
-        elif folder.config.exists():
-            open_run(path, console).train()
+            learn_theirs(config, baseline_settings(config.agent, config.task), path, learn_baseline)
         else:
-            start_run(path, config, agent_kind(config.agent).preset(config.task), console).train()
+            learn_ours(config, agent_kind(config.agent).preset(config.task), path, console)
         return learning_result(folder)
+
+
+def learn_ours(config: TrainConfig, settings: Any, path: Path, console: Console = SILENT) -> None:
+    """Learn to the end, from the start or from where the run that is there was stopped.
+
+    Raises:
+        ValueError: if that run has other settings, naming one of them.
+    """
+    folder = RunFolder(path)
+    if evaluated_to(folder) < config.steps:
+        _note_commit(path)
+    if folder.config.exists():
+        for field, known, asked in differences(folder, config, settings):
+            raise ValueError(f"{path}: {field}: expected {asked!r}, got a run with {known!r}")
+        open_run(path, console).train()
+    else:
+        start_run(path, config, settings, console).train()
+
+
+def learn_theirs(
+    config: TrainConfig,
+    settings: Any,
+    path: Path,
+    learn: Callable[[TrainConfig, RunFolder], None],
+) -> None:
+    """Have ``learn`` do it from the start, unless a run of these settings came to its end."""
+    folder = RunFolder(path)
+    if evaluated_to(folder) < config.steps or any(differences(folder, config, settings)):
+        _note_commit(path)
+        learn(config, folder)
+
+
+def differences(
+    folder: RunFolder, config: TrainConfig, settings: Any
+) -> Iterator[tuple[str, Any, Any]]:
+    """Where the run in a folder is not as asked: the field, what it has and what it should."""
+    run = folder.read_config()
+    for part, asked in (("train", to_json(config)), ("agent", to_json(settings))):
+        for name in {**run[part], **asked}:
+            known, wanted = run[part].get(name), asked.get(name)
+            if known != wanted:
+                yield f"{part}.{name}", known, wanted
 
 
 def learn_alone(config: TrainConfig, path: Path) -> Result:
@@ -90,6 +130,24 @@ def learn_missing(cases: Sequence[TrainConfig], runs: Path, results: Path, sprea
         sys.exit(1)
 
 
+def _note_commit(path: Path) -> None:
+    """Remember beside a run's folder which commit learns from now on."""
+    known, now = commits_of(path), commit()
+    if known[-1:] != [now]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_result(_commits(path), {"commits": [*known, now]})
+
+
+def commits_of(path: Path) -> list[str | None]:
+    """The commits that a run was learned with, in order; empty where nobody took notice."""
+    file = _commits(path)
+    return list(json.loads(file.read_text())["commits"]) if file.exists() else []
+
+
+def _commits(path: Path) -> Path:
+    return path.with_name(f"{path.name}.commits.json")
+
+
 @contextmanager
 def _alone_in(path: Path) -> Iterator[None]:
     """Keep other processes from learning in the folder meanwhile, as long as this one lives."""
@@ -112,11 +170,15 @@ def evaluated_to(folder: RunFolder) -> int:
 
 
 def learning_result(folder: RunFolder) -> Result:
-    """A learning run in the form that every sample-efficiency result has."""
+    """A learning run in the form that every sample-efficiency result has.
+
+    ``commit`` is what wrote it, and ``commits`` are those that it was learned with.
+    """
     run, lines = folder.read_config(), evaluations(folder)
     config = from_json(TrainConfig, run["train"], "train")
     return {
         **about("sample_efficiency"),
+        "commits": commits_of(folder.path),
         "versions": run["versions"],
         "task": config.task,
         "agent": config.agent,

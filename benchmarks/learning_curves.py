@@ -152,24 +152,26 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def returns_table(results: Sequence[Result]) -> str:
     """Return at the end of the runs, by task and learner."""
-    head = ("task", "learner", "seeds", "env steps", "return at the end", "95%", "worst", "best")
+    head = ("task", "learner", "seeds", "episodes", "env steps", "return at the end")
     return table(
-        head,
+        (*head, "95%", "worst", "best"),
         (
-            _returns_row(task, agent, curve(runs))
+            _returns_row(task, agent, runs)
             for task, agents in by_task(results).items()
             for agent, runs in agents.items()
         ),
     )
 
 
-def _returns_row(task: str, agent: str, learned: Curve) -> list[str]:
+def _returns_row(task: str, agent: str, runs: Sequence[Result]) -> list[str]:
+    learned = curve(runs)
     end = learned.returns[:, -1]
     low, high = bootstrap_interval(learned.returns[:, -1:])[:, 0]
     return [
         task,
         agent,
         str(len(end)),
+        str(runs[0]["episodes"]),
         f"{learned.env_steps[-1]:,}",
         f"**{learned.iqm[-1]:,.5g}**",
         f"{low:,.5g} to {high:,.5g}",

@@ -3,9 +3,10 @@
     python -m benchmarks.sac_check run        learn what has no result yet
     python -m benchmarks.sac_check compare    the returns side by side, into compare.json
 
-Equal are networks, rates, discount, batch, replay, random steps at first and updates per step, and
-each evaluation. What remains: initial weights, and how the logarithm of the policy's standard
-deviation is kept within bounds (theirs is cut to [-20, 2], ours squashed into [-5, 2]).
+Equal are what is seen, networks, rates, discount, batch, replay, random steps at first, updates per
+step and each evaluation. What remains: initial weights; how the logarithm of the policy's standard
+deviation is kept within bounds (theirs is cut to [-20, 2], ours squashed into [-5, 2]); actions as
+critics see them, theirs scaled to [-1, 1], half of Pendulum's; and that theirs begin a step later.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -23,15 +24,15 @@ import torch
 import tyro
 from benchmarks.baseline_settings import SACSettings
 from benchmarks.common import RESULTS, ROOT, Row, about, write_result
-from benchmarks.learning import Result, evaluated_to, learn_missing, learning_result
+from benchmarks.learning import Result, learn_missing, learn_ours, learn_theirs, learning_result
 from benchmarks.workers import in_processes
 
 from mpc_robot.agents.actor_critic import ActorCriticConfig
 from mpc_robot.agents.sac import SACConfig
-from mpc_robot.envs import get_task, make_env
+from mpc_robot.envs import Task, get_task, make_env
 from mpc_robot.training.config import to_json
 from mpc_robot.training.run_folder import RunFolder
-from mpc_robot.training.runs import open_run, start_run, versions
+from mpc_robot.training.runs import versions
 from mpc_robot.training.seeding import TRAINING, derive_seed
 from mpc_robot.training.trainer import TrainConfig
 
@@ -64,15 +65,13 @@ def learn(config: TrainConfig, path: Path) -> Result:
 
     Raises:
         ImportError: if Stable-Baselines3 is not installed and it is theirs.
+        ValueError: if there is a run of ours with other settings.
     """
-    folder = RunFolder(path)
     if config.agent == OURS:
-        begun = folder.config.exists()
-        run = open_run(path) if begun else start_run(path, config, ours(SETTINGS))
-        run.train()
-    elif evaluated_to(folder) < config.steps:
-        _learn_theirs(config, folder)
-    return {**learning_result(folder), "benchmark": "sac_check"}
+        learn_ours(config, ours(SETTINGS), path)
+    else:
+        learn_theirs(config, SETTINGS, path, _learn)
+    return {**learning_result(RunFolder(path)), "benchmark": "sac_check"}
 
 
 def learn_alone(config: TrainConfig, path: Path) -> Result:
@@ -81,12 +80,20 @@ def learn_alone(config: TrainConfig, path: Path) -> Result:
     return learn(config, path)
 
 
-def _learn_theirs(config: TrainConfig, folder: RunFolder) -> None:
+def as_policies_see(task: Task) -> Task:
+    """A task observed by those entries alone that our policies see."""
+    observe, entries = task.observe, task.policy_inputs
+    if observe is None or entries is None:
+        return task
+    return replace(task, observe=lambda fields: observe(fields)[..., list(entries)])
+
+
+def _learn(config: TrainConfig, folder: RunFolder) -> None:
     """Stable-Baselines3's SAC; it draws from the global generators."""
     from benchmarks.baselines import Evaluations, make_model  # noqa: PLC0415 - needs an extra
     from stable_baselines3.common.vec_env import DummyVecEnv  # noqa: PLC0415
 
-    task = get_task(config.task)
+    task = as_policies_see(get_task(config.task))
     folder.path.mkdir(parents=True, exist_ok=True)
     known = {**versions(), "stable-baselines3": version("stable-baselines3")}
     folder.write_config({"train": to_json(config), "agent": to_json(SETTINGS), "versions": known})

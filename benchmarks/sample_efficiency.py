@@ -6,7 +6,7 @@
     python -m benchmarks.sample_efficiency status               how far the runs have come
 
 What is done is skipped and what was stopped goes on (a baseline begins again). Every so many steps
-the policy as it is plays ten episodes without noise in an environment of its own.
+the policy as it is plays some episodes without noise in an environment of its own.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ STUDIES = {
 
 
 def studies_of(agent: str) -> dict[str, Study]:
-    """What is asked of a learner, by task; of a baseline, runs as long as the zoo has them.
+    """What is asked of a learner, by task; of a baseline, runs as long as its settings say.
 
     Raises:
         UnknownNameError: if there is no such learner, or nothing is asked of it.

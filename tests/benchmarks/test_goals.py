@@ -39,14 +39,14 @@ def test_median_and_worst_seed_count_those_that_never_arrive() -> None:
     results.append(run([100, 200], [0.0, 89.0], 100.0))
     row = goals.row(BALANCE, Goal(0.9, 100, share=True), results)
     assert row == [
-        *(BALANCE, "90 (90% of true dynamics)", "**200** of 3", "not reached", "100"),
+        *(BALANCE, "90 (90% of true dynamics)", "**200** of 3", "> 200", "100"),
         *("95", "100", "7"),
     ]
 
 
 def test_what_was_not_measured_is_a_dash() -> None:
     row = goals.row("Some-v0", Goal(5.0, 100), [run([50], [4.0])])
-    assert row == ["Some-v0", "5", "**not reached** of 1", "not reached", "100", "4", "-", "-"]
+    assert row == ["Some-v0", "5", "**> 50** of 1", "> 50", "100", "4", "-", "-"]
 
 
 def test_a_share_of_what_was_not_measured_is_refused() -> None:

@@ -6,10 +6,12 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks import learning
 from benchmarks.learning import case_name, evaluated_to, learn_one, learning_result
 
 from mpc_robot.training import checkpoint
@@ -17,7 +19,7 @@ from mpc_robot.training.run_folder import RunFolder
 from mpc_robot.training.trainer import TrainConfig
 
 CONFIG = TrainConfig("fake", "Pendulum-v1", 5, 1_000, 250, 2, checkpoint_every=200)
-CLOCK = {"wall_s", "hardware", "commit"}
+CLOCK = {"wall_s", "hardware", "commit", "commits"}
 
 
 def learned(result: dict[str, Any]) -> dict[str, Any]:
@@ -48,6 +50,34 @@ def test_what_was_stopped_goes_on_to_the_same_result(
     assert os.waitstatus_to_exitcode(status) == 9
     assert 0 < evaluated_to(RunFolder(tmp_path / "broken")) < 1_000
     assert learned(learn_one(CONFIG, tmp_path / "broken")) == learned(whole)
+
+
+@pytest.mark.usefixtures("fake_kind")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 2_000}, "train.steps: expected 2000, got a run with 1000"),
+        ({"eval_episodes": 3}, "train.eval_episodes: expected 3, got a run with 2"),
+    ],
+)
+def test_a_run_of_other_settings_is_not_taken_for_it(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    learn_one(CONFIG, tmp_path / "run")
+    with pytest.raises(ValueError, match=message):
+        learn_one(replace(CONFIG, **change), tmp_path / "run")
+
+
+@pytest.mark.usefixtures("fake_kind")
+def test_a_result_names_all_commits_that_it_was_learned_with(
+    tmp_path: Path, in_child: Callable[[Callable[[], None]], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "commit", lambda: "first")
+    in_child(lambda: dies_at_the_third_checkpoint(tmp_path / "run"))
+    for name in ("second", "second", "none that learned"):
+        monkeypatch.setattr(learning, "commit", lambda name=name: name)
+        result = learn_one(CONFIG, tmp_path / "run")
+    assert result["commits"] == ["first", "second"]
 
 
 @pytest.mark.usefixtures("fake_kind")

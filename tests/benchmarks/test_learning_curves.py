@@ -26,6 +26,7 @@ def result(
     return {
         "task": task,
         "agent": agent,
+        "episodes": 10,
         "env_steps": steps,
         "return_mean": returns,
         "wall_s": times,
@@ -152,10 +153,10 @@ def test_a_goal_that_we_miss_counts_as_nothing_gained() -> None:
 def test_the_table_of_returns_shows_the_worst_seed() -> None:
     ends = [1.0, 100.0, 4.0, -50.0, 7.0]
     row = cells(lc.returns_table([result([0.0, end]) for end in ends]).splitlines()[-1])
-    low, high = (float(end) for end in row[5].split(" to "))
-    assert row[:5] == ["Hopper-v5", "dhmbpo", "5", "2,000", "**4**"]
+    low, high = (float(end) for end in row[6].split(" to "))
+    assert row[:6] == ["Hopper-v5", "dhmbpo", "5", "10", "2,000", "**4**"]
     assert min(ends) <= low < 4.0 < high <= max(ends)
-    assert row[6:] == ["-50", "100"]
+    assert row[7:] == ["-50", "100"]
 
 
 def test_the_table_of_costs_is_by_env_step() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from benchmarks.baselines import make_model
-from benchmarks.sac_check import OURS, SETTINGS, THEIRS, compared, learn, ours
+from benchmarks.sac_check import OURS, SETTINGS, THEIRS, as_policies_see, compared, learn, ours
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
@@ -22,9 +23,11 @@ def test_both_have_the_same_settings(in_child: Callable[[Callable[[], None]], in
 
     def check() -> None:
         task = get_task("HalfCheetah-v5")
-        theirs: Any = make_model(SETTINGS, DummyVecEnv([lambda: make_env(task)]), seed=0)
+        seen = as_policies_see(task)
+        theirs: Any = make_model(SETTINGS, DummyVecEnv([lambda: make_env(seen)]), seed=0)
         config, agent = ours(SETTINGS), SAC(task, env_spec(make_env(task)), ours(SETTINGS), 0)
         nets = config.actor_critic
+        assert theirs.actor.features_dim == agent.networks.features.dim == 18
         layers = [m.out_features for m in theirs.critic.qf0 if isinstance(m, nn.Linear)]
         assert layers == [*nets.critic_hidden, 1]
         assert any(isinstance(m, nn.ReLU) for m in theirs.critic.qf0) and nets.activation == "relu"
@@ -40,6 +43,15 @@ def test_both_have_the_same_settings(in_child: Callable[[Callable[[], None]], in
         assert theirs.log_ent_coef.exp().item() == nets.temperature
 
     assert in_child(check) == 0
+
+
+def test_theirs_see_what_our_policies_do() -> None:
+    task = get_task("HalfCheetah-v5")
+    whole, chosen = (make_env(one).reset(seed=0)[0] for one in (task, as_policies_see(task)))
+    assert task.policy_inputs is not None
+    np.testing.assert_array_equal(chosen, whole[list(task.policy_inputs)])
+    pendulum = get_task("Pendulum-v1")
+    assert as_policies_see(pendulum) is pendulum
 
 
 def test_a_run_becomes_a_result(tmp_path: Path) -> None:
