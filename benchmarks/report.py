@@ -269,6 +269,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "steps_to_threshold": partial(learning, learning_curves.steps_table),
     "training_cost": partial(learning, learning_curves.cost_table),
     "training": partial(rows_table, "training", "training", "beside"),
+    "sac_check": partial(rows_table, "sac_check", "compare", "beside"),
     "guided_planning": partial(plan_or_policy_table, ("dhmbpo",)),
     "latent_planning": partial(plan_or_policy_table, DREAMERS),
     "dyna_q": partial(every_table, "dyna_q", "beside"),
