@@ -141,7 +141,7 @@ _WIDE = PPOSettings(
 
 PPO: dict[str, PPOSettings] = {
     "InvertedPendulum-v5": PPOSettings(
-        eval_every=10_000,
+        eval_every=2_000,
         n_steps=32,
         n_epochs=5,
         gamma=0.999,
