@@ -36,10 +36,16 @@ class Acting:
         return MemoryFilter(self.vae, self.model)
 
     def controlled(self, whole: Tensor) -> Tensor:
-        """The controller's actions ``[..., A]`` for whole states ``[..., Z + 2 G]``."""
+        """The controller's actions ``[..., A]`` for whole states ``[..., Z + 2 G]`` on the CPU."""
         features = whole[..., : self.model.features].reshape(1, -1, self.model.features)
-        action = linear_actions(self.weights[None], features, self.model.low, self.model.high)
+        bounds = (self.model.low.cpu(), self.model.high.cpu())
+        action = linear_actions(self.weights[None], features, *bounds)
         return action.reshape(*whole.shape[:-1], -1)
+
+    def to(self, device: torch.device) -> None:
+        """See and remember on a device; the controller, small as it is, stays on the CPU."""
+        self.vae.to(device)
+        self.model.to(device)
 
     def become(self, vae: VAE, model: MDNRNN, weights: Tensor) -> None:
         """Act by copies of others from now on."""

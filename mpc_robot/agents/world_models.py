@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mpc_robot.agents.base import Metrics, restoring
 from mpc_robot.agents.evolution import CMAES
@@ -30,8 +30,8 @@ from mpc_robot.data.sequences import SequenceReplay, require_capacity
 from mpc_robot.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig, memory_loss
 from mpc_robot.envs.base import PixelSpec, Task
 from mpc_robot.errors import require
+from mpc_robot.nn.descent import Descent, DescentConfig
 from mpc_robot.nn.latents import Gaussian
-from mpc_robot.nn.optimizers import load_optimizer_state, optimizer_state
 from mpc_robot.nn.vae import VAE, VAEConfig, vae_loss
 
 Floats = npt.NDArray[np.float64]
@@ -128,7 +128,7 @@ def dream(
     """
     num, dreams = len(weights), len(start)
     state = model.begin(start.repeat(num, 1))
-    returns, alive = torch.zeros(num * dreams), torch.ones(num * dreams)
+    returns, alive = start.new_zeros(num * dreams), start.new_ones(num * dreams)
     for _ in range(steps):
         features = state.features.unflatten(0, (num, dreams))
         action = linear_actions(weights, features, model.low, model.high).flatten(0, 1)
@@ -163,9 +163,11 @@ class WorldModels:
         self.vae = VAE(spec.frame_shape, config.vae, self.rng)
         self.model = MDNRNN(bounds, latents, config.memory, self.rng)
         self.weights = torch.zeros(spec.action_dim * (self.model.features + 1))
-        self._optimizers = {
-            "vae": torch.optim.Adam(self.vae.parameters(), config.vae_rate),
-            "memory": torch.optim.Adam(self.model.parameters(), config.memory_rate),
+        see = DescentConfig(config.vae_rate, "norm", config.max_grad_norm)
+        remember = DescentConfig(config.memory_rate, "norm", config.max_grad_norm)
+        self._descents = {
+            "vae": Descent(self.vae.parameters(), see),
+            "memory": Descent(self.model.parameters(), remember),
         }
         self._search = self._new_search()
         self.replay = SequenceReplay(
@@ -179,6 +181,12 @@ class WorldModels:
         self._belief = self._acting.belief()
         self._last: Floats | None = None
         self._held = 0
+
+    def to(self, device: torch.device) -> None:
+        """See, remember and dream on a device; frames stay in the memory of the CPU."""
+        self.vae.to(device)
+        self.model.to(device)
+        self._acting.to(device)
 
     # In the real environment.
 
@@ -256,7 +264,7 @@ class WorldModels:
         if self.round == self.done == 0:
             self.vae.scale.fit(self._frames(SCALED_BY))
         loss, metrics = vae_loss(self.vae, self._frames(self.config.vae_batch), self.rng)
-        self._descend("vae", loss)
+        self._descents["vae"].step(loss)
         return metrics
 
     def _frames(self, num: int) -> Tensor:
@@ -264,16 +272,17 @@ class WorldModels:
         seen = self.replay.sample(num, 1, self.rng)
         if seen.frame is None:
             raise RuntimeError("replay: expected frames, got none")
-        return seen.frame[:, 0]
+        return seen.frame[:, 0].to(self.model.device)
 
     def learn_to_remember(self) -> Metrics:
         """One update of M; before the first, V looks at all frames once more."""
         if self.done == 0:
             self.encode()
         config = self.config
-        seen = self.codes.sample(config.memory_batch, config.memory_length, self.rng)
+        drawn = self.codes.sample(config.memory_batch, config.memory_length, self.rng)
+        seen = drawn.to(self.model.device)
         loss, metrics = memory_loss(self.model, self._drawn(seen.vector), seen)
-        self._descend("memory", loss)
+        self._descents["memory"].step(loss)
         return metrics
 
     def learn_to_act(self) -> Metrics:
@@ -282,11 +291,12 @@ class WorldModels:
             self._search = self._new_search()
         begins = self._first_codes()
         drawn = torch.randint(len(begins), (self.config.rollouts,), generator=self.rng)
-        start = self._drawn(begins[drawn])
+        start = self._drawn(begins[drawn].to(self.model.device))
 
         def score(weights: Tensor) -> Tensor:
             """Mean return in the dreams ``[P]``."""
-            return dream(self.model, weights, start, self.config.dream_steps, self.rng).mean(dim=1)
+            there, steps = weights.to(start.device), self.config.dream_steps
+            return dream(self.model, there, start, steps, self.rng).mean(dim=1).cpu()
 
         scores = self._search.evolve(score)
         self.weights = torch.from_numpy(self._search.mean).float()
@@ -308,15 +318,15 @@ class WorldModels:
     def _coded(self, chunk: Chunk) -> Arrays:
         """The rows of a chunk with codes ``[n, 2 Z]`` in place of frames."""
         rows = dict(chunk.arrays())
-        seen = self.vae.encode(torch.from_numpy(rows.pop("frame")))
-        return rows | {"vector": torch.cat([seen.mean, seen.std], dim=-1).numpy()}
+        seen = self.vae.encode(torch.from_numpy(rows.pop("frame")).to(self.model.device))
+        return rows | {"vector": torch.cat([seen.mean, seen.std], dim=-1).cpu().numpy()}
 
     def _drawn(self, codes: Tensor | None) -> Tensor:
         """Latents ``[..., Z]`` as frames with these codes may stand for, anew each time."""
         if codes is None:
             raise RuntimeError("codes: expected vectors, got none")
         seen = Gaussian(*codes.chunk(2, dim=-1))
-        return seen.sample(torch.randn(seen.mean.shape, generator=self.rng))
+        return seen.sample(torch.randn(seen.mean.shape, generator=self.rng).to(codes.device))
 
     def _first_codes(self) -> Tensor:
         """Codes ``[E, 2 Z]`` of the frames that episodes began with, or of all if none is left."""
@@ -331,16 +341,6 @@ class WorldModels:
         start, config = self.weights.double().numpy(), self.config
         return CMAES(start, config.sigma, config.population, self.rng)
 
-    def _descend(self, name: str, loss: Tensor) -> None:
-        """A step of V or M; none where the loss or its gradient is not finite."""
-        optimizer = self._optimizers[name]
-        optimizer.zero_grad()
-        loss.backward()
-        parameters = [each for group in optimizer.param_groups for each in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm, foreach=True)
-        if norm.isfinite():
-            optimizer.step()
-
     # Between runs.
 
     def state_dict(self) -> dict[str, Any]:
@@ -348,7 +348,7 @@ class WorldModels:
         return {
             "vae": dict(self.vae.state_dict()),
             "memory": dict(self.model.state_dict()),
-            "optimizers": {name: optimizer_state(one) for name, one in self._optimizers.items()},
+            "descents": {name: one.state_dict() for name, one in self._descents.items()},
             "weights": self.weights,
             "acting": self._acting.state_dict(),
             "search": self._search.state_dict(),
@@ -370,8 +370,8 @@ class WorldModels:
         with restoring(self):
             self.vae.load_state_dict(state["vae"])
             self.model.load_state_dict(state["memory"])
-            for name, optimizer in self._optimizers.items():
-                load_optimizer_state(optimizer, state["optimizers"][name])
+            for name, descent in self._descents.items():
+                descent.load_state_dict(state["descents"][name])
             self.weights = state["weights"].clone()
             self._acting.load_state_dict(state["acting"])
             self._search.load_state_dict(state["search"])

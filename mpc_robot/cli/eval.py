@@ -41,7 +41,7 @@ class Eval:
         plan: search in the model that the policy was trained in: of dhmbpo, around what the policy
             would do; of dreamer, in latent space and without it.
         tree: SVG to draw the tree behind the first decision to, of alphazero and muzero.
-        device: that Dreamer's networks live on, as torch calls it: cpu, cuda or mps.
+        device: that networks of dreamer and world-models live on: cpu, cuda or mps.
     """
 
     path: tyro.conf.Positional[Path]

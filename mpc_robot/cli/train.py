@@ -50,7 +50,7 @@ class Train(Generic[AgentConfig]):
         value: close the horizon with a learned value function or not, in place of the preset's
             choice; on brings --config.value settings and a discount of 0.99 at most.
         size: of Dreamer's networks, in place of the preset's, which is tiny: 1m, 12m, 25m or 50m.
-        device: that Dreamer's networks live on, as torch calls it: cpu, cuda or mps.
+        device: that networks of dreamer and world-models live on: cpu, cuda or mps.
     """
 
     out: Path
@@ -75,7 +75,7 @@ class Resume:
     Attributes:
         resume: the run's folder.
         steps: env steps to take in all, to go on for longer than was planned.
-        device: that Dreamer's networks live on, which may be another than before.
+        device: that networks of dreamer and world-models live on, perhaps another than before.
     """
 
     resume: Path

@@ -77,6 +77,8 @@ class MDNRNN(nn.Module):
 
     To a planner, the whole of its state, ``[Z + 2 G]``, is the observation: ``start`` takes that of
     a :class:`mpc_robot.dynamics.mdn_rnn_filter.MemoryFilter`, and trajectories hold it.
+
+    It can live on any device, as :class:`mpc_robot.dynamics.rssm.RSSM` can, and draws as that does.
     """
 
     low: Tensor
@@ -107,6 +109,11 @@ class MDNRNN(nn.Module):
     def features(self) -> int:
         """Entries of a state's features, Z + G."""
         return self.latents + self.config.hidden
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.low.device
 
     def begin(self, latent: Tensor) -> MDNRNNState:
         """The states of episodes that begin with ``latent [B, Z]``: nothing is remembered."""
@@ -147,14 +154,15 @@ class MDNRNN(nn.Module):
         size = self.features + self.config.hidden
         right = np.shape(sensed) == (size,)
         require(right, "sensed", f"a state of shape ({size},)", np.shape(sensed))
-        rows = torch.as_tensor(sensed, dtype=torch.float32).expand(num, -1)
+        rows = torch.as_tensor(sensed, dtype=torch.float32).to(self.device).expand(num, -1)
         sizes = [self.latents, self.config.hidden, self.config.hidden]
         return MDNRNNState(*rows.split(sizes, dim=-1))
 
     def noise(self, rows: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """What chance decides in a step of so many rows: uniform and normal, ``[rows, Z]`` each."""
         shape = (rows, self.latents)
-        return torch.rand(shape, generator=rng), torch.randn(shape, generator=rng)
+        uniform, normal = torch.rand(shape, generator=rng), torch.randn(shape, generator=rng)
+        return uniform.to(self.device), normal.to(self.device)
 
     def imagine(
         self, state: MDNRNNState, action: Tensor, noise: tuple[Tensor, Tensor]
@@ -172,15 +180,18 @@ class MDNRNN(nn.Module):
         self, state: MDNRNNState, action: Tensor, rng: torch.Generator
     ) -> Transition[MDNRNNState]:
         """Imagine one step of rows ``[B]`` under ``action [B, A]``, each by chance of its own."""
-        return self.imagine(state, action, self.noise(len(action), rng))
+        after = self.imagine(state, action.to(self.device), self.noise(len(action), rng))
+        told = (part.to(action.device) for part in (after.reward, after.continues))
+        return Transition(after.state, *told)
 
     def rollout(self, state: MDNRNNState, actions: Tensor, rng: torch.Generator) -> Trajectories:
         """Follow ``actions [N, H, A]``, one particle each; its observations are whole states."""
-        passed, rewards, continues = [state.whole], list[Tensor](), list[Tensor]()
+        where = actions.device
+        passed, rewards, continues = [state.whole.to(where)], list[Tensor](), list[Tensor]()
         for action in actions.unbind(dim=1):
             after = self.step(state, action, rng)
             state = after.state
-            passed.append(state.whole)
+            passed.append(state.whole.to(where))
             rewards.append(after.reward)
             continues.append(after.continues)
         observations = torch.stack(passed, dim=1)

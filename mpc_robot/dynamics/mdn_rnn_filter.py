@@ -33,10 +33,11 @@ class MemoryFilter:
         self, observation: Any, action: npt.NDArray[np.float64] | None
     ) -> npt.NDArray[np.float64]:
         """The whole state ``[Z + 2 G]`` after a frame; ``action [A]`` led to it, None at first."""
-        latent = self.vae.encode(torch.as_tensor(observation)[None]).mode()
+        frame = torch.as_tensor(observation)[None].to(self.model.device)
+        latent = self.vae.encode(frame).mode()
         if self._state is None or action is None:
             self._state = self.model.begin(latent)
         else:
-            done = torch.as_tensor(action, dtype=torch.float32)[None]
+            done = torch.as_tensor(action, dtype=torch.float32)[None].to(self.model.device)
             self._state = self.model.remember(self._state, done, latent)
-        return self._state.whole[0].numpy().astype(np.float64)
+        return self._state.whole[0].cpu().numpy().astype(np.float64)

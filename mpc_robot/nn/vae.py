@@ -87,7 +87,7 @@ def vae_loss(vae: VAE, frame: Tensor, rng: torch.Generator) -> tuple[Tensor, dic
     (arXiv:1803.10122, appendix A.1).
     """
     posterior = vae.encode(frame)
-    noise = torch.randn(posterior.mean.shape, generator=rng)
+    noise = torch.randn(posterior.mean.shape, generator=rng).to(posterior.mean.device)
     drawn = vae.decode(posterior.sample(noise))
     error = ((drawn - vae.scale(frame)) ** 2).flatten(-3).sum(dim=-1).mean()
     excess = divergence(posterior, vae.config.tolerance).mean()

@@ -11,9 +11,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from tests.second_device import second_device
 from torch import Tensor
 
 from mpc_robot.agents import agent_kind
+from mpc_robot.agents.devices import place
 from mpc_robot.agents.evolution import CMAES
 from mpc_robot.agents.world_models import WorldModels, WorldModelsConfig, dream, linear_actions
 from mpc_robot.data.replay import Experience
@@ -192,6 +194,21 @@ def test_random_actions_are_uniform_and_held_for_a_random_time() -> None:
     assert set(held) == {1, 2, 3, 4} and held.mean() == pytest.approx(2.5, abs=0.15)
     drawn = np.unique(actions)
     np.testing.assert_allclose(np.quantile(drawn, [0.25, 0.5, 0.75]), [-0.5, 0.0, 0.5], atol=0.08)
+
+
+def test_on_another_device_it_learns_and_acts_as_here() -> None:
+    short = {"collect_steps": 20, "vae_updates": 6, "memory_updates": 6, "generations": 3}
+    here, there = make(**short), make(**short)
+    lived = live(here, 40)  # beyond the first round, so that what was learned acts
+    with second_device() as device:
+        place(there, str(device))
+        assert live(there, 40) == lived
+        assert there.model.device == there._acting.model.device == device
+        assert checkpoint._encode(there.state_dict()) == checkpoint._encode(here.state_dict())
+        evaluations = [evaluate(each.task, each.controller(), 1, seed=3) for each in (here, there)]
+    assert here.round == 1
+    returns = [evaluation.returns.tolist() for evaluation in evaluations]
+    assert returns[0] == returns[1]
 
 
 def test_the_stages_follow_one_another_and_the_rounds_end() -> None:
