@@ -4,8 +4,9 @@
 
 Measured on one core: training steps and imagined steps of Dreamer's preset model, of frames and
 of vectors, and of World Models' networks, against the processor's own limit for matrix products;
-frames that environments show per second; and the memory of a replay of 100,000 frames. What is
-compared is measured in turns; rates count the processor's time.
+frames that environments show per second, also several at once; and the memory of a replay of
+100,000 frames. What is compared is measured in turns; rates count the processor's time, but where
+the clock is named.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from benchmarks.common import RESULTS, Row, about
 from benchmarks.planning import GEMM, measure_and_publish, peak, products, take_turns, typical
 from benchmarks.training import operations
+from gymnasium.vector import AsyncVectorEnv
 from torch import Tensor, nn
 
 from mpc_robot.agents.dreamer_presets import dreamer_preset
@@ -32,12 +34,14 @@ from mpc_robot.dynamics.mdn_rnn import MDNRNN, memory_loss
 from mpc_robot.dynamics.rssm import RSSM
 from mpc_robot.dynamics.rssm_loss import model_loss
 from mpc_robot.envs import get_task, make_env
+from mpc_robot.envs.together import make_together
 from mpc_robot.nn.vae import VAE, vae_loss
 
 PRODUCTS = (512, 1024)
 FRAME, VECTOR, BOUNDS = (64, 64, 3), 5, (-np.ones(1), np.ones(1))
 CANDIDATES, HORIZON = 1024, 15
 FRAMES, ASKED = 100_000, 1.5
+TOGETHER = 2
 ENVIRONMENTS = ("CartpoleBalance-v0+pixels", "HalfCheetah-v5+pixels", "CarRacing-v3+pixels")
 
 
@@ -158,6 +162,36 @@ def _play(env: gym.Env[Any, Any], action: Any, steps: int) -> None:
             env.reset(seed=0)
 
 
+def measure_together(task: str, num: int, steps: int, rounds: int) -> list[Row]:
+    """Frames a second of one environment and of several that are stepped together, by the clock."""
+    known = get_task(task)
+    with closing(make_env(known)) as alone, closing(make_together(known, num)) as several:
+        alone.reset(seed=0)
+        several.reset(seed=0)
+        idle = np.zeros(several.single_action_space.shape or ())
+        calls = {
+            f"{task}, by the clock": partial(_play, alone, idle, steps),
+            f"{task}, {num} together": partial(
+                _play_together, several, np.stack([idle] * num), steps
+            ),
+        }
+        times = take_turns(calls, rounds)
+    (one, alone_s), (case, together_s) = (
+        (name, float(np.median(taken[:, 0]))) for name, taken in times.items()
+    )
+    rows = [Row(one, "frames_per_s", steps / alone_s, "1/s")]
+    ratio = num * alone_s / together_s
+    return [*rows, Row(case, "frames_per_s", num * steps / together_s, "1/s", one, ratio)]
+
+
+def _play_together(envs: AsyncVectorEnv, actions: Any, steps: int) -> None:
+    """So many steps of each, from the start when all episodes have ended."""
+    for _ in range(steps):
+        _, _, terminated, truncated, _ = envs.step(actions)
+        if (terminated | truncated).all():
+            envs.reset(seed=0)
+
+
 def measure_replay() -> list[Row]:
     """Memory of a full replay of frames, beside what was asked."""
     replay = SequenceReplay(1, frame_shape=FRAME, capacity=FRAMES)
@@ -175,6 +209,8 @@ def measure(options: Options) -> dict[str, Any]:
     for task in ENVIRONMENTS:
         try:
             rows += measure_frames(task, steps, rounds)
+            if task == ENVIRONMENTS[0]:
+                rows += measure_together(task, TOGETHER, steps, rounds)
         except (RuntimeError, gym.error.Error) as error:
             notes.append(f"{task}: {error}")
     return {**result, "rows": [asdict(row) for row in rows], "notes": notes}

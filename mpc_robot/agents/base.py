@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
@@ -60,6 +60,27 @@ class SelfPlayer(Agent, Protocol):
             ``train/return``, ``train/length`` and ``train/terminated`` of games that ended, of the
             player who began. After each, the agent may be asked to update.
         """
+        ...
+
+
+@runtime_checkable
+class Collective(Agent, Protocol):
+    """An agent that can act in several environments at once.
+
+    Attributes:
+        environments: how many it is to act in.
+    """
+
+    environments: int
+
+    def act_in(
+        self, places: Sequence[int], observations: Sequence[Any], explore: bool
+    ) -> npt.NDArray[np.float64]:
+        """Actions ``[K, A]`` to apply now in K environments, named by their places."""
+        ...
+
+    def observe_in(self, place: int, experience: Experience) -> None:
+        """Take in one real step of the environment in that place."""
         ...
 
 

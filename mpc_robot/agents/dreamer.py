@@ -6,6 +6,7 @@ only, see :mod:`mpc_robot.agents.dreamer_presets`. It sees frames or vectors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +24,15 @@ from mpc_robot.controllers.filtered import FilteredController
 from mpc_robot.controllers.policy import PolicyController
 from mpc_robot.data.replay import Experience
 from mpc_robot.data.sequences import SequenceReplay, Sequences, require_capacity
+from mpc_robot.data.streams import Streams
 from mpc_robot.dynamics.rssm import RSSM, RSSMConfig, RSSMState
-from mpc_robot.dynamics.rssm_filter import LatentFilter
+from mpc_robot.dynamics.rssm_filter import LatentFilter, LatentFilters
 from mpc_robot.dynamics.rssm_loss import model_loss
 from mpc_robot.envs.base import EnvSpec, PixelSpec, Task, env_spec, pixel_spec
 from mpc_robot.errors import require
 from mpc_robot.nn.descent import Descent, DescentConfig
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,9 @@ class DreamerConfig:
         warmup_steps: random actions before learning begins [v1: 2500; v2: 500].
         pretrain: training steps of the world model alone when it begins [0; v1, v2: 100 of all]:
             what is learned in a wrong world is unlearned slowly, and does not see much meanwhile.
-        capacity: observations that are remembered, a multiple of 1000 [5,000,000].
+        capacity: observations of each environment that are remembered, a multiple of 1000
+            [5,000,000].
+        environments: that it acts in at once, each in a process of its own [1].
     """
 
     model: RSSMConfig = field(default_factory=RSSMConfig)
@@ -57,10 +63,11 @@ class DreamerConfig:
     warmup_steps: int = 1_000
     pretrain: int = 400
     capacity: int = 100_000
+    environments: int = 1
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
-        for name in ("batch_size", "update_every"):
+        for name in ("batch_size", "update_every", "environments"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         require(self.pretrain >= 0, "pretrain", "at least 0", self.pretrain)
         require(self.length >= 2, "length", "at least 2", self.length)
@@ -87,7 +94,8 @@ class Dreamer:
         rng: draws everything but what a filter does.
         model: the world model.
         behaviour: actor and critic.
-        replay: what was seen.
+        environments: that it acts in at once.
+        replay: what was seen in each of them.
         steps: real actions so far.
     """
 
@@ -107,41 +115,58 @@ class Dreamer:
             bounds, config.model, self.rng, frame_shape=frame_shape, vector_entries=entries
         )
         self.behaviour = Behaviour(self.model.features, bounds, config.behaviour, self.rng)
-        self.replay = SequenceReplay(
-            spec.action_dim,
-            frame_shape=frame_shape,
-            vector_dim=vector_dim,
-            capacity=config.capacity,
+        self.environments = config.environments
+        self.replay = Streams(
+            self.environments,
+            lambda: SequenceReplay(
+                spec.action_dim,
+                frame_shape=frame_shape,
+                vector_dim=vector_dim,
+                capacity=config.capacity,
+            ),
         )
         self.steps = 0
         self._descent = Descent(self.model.parameters(), config.model_descent)
-        self._belief = LatentFilter(self.model)
-        self._done: npt.NDArray[np.float64] | None = None
+        self._beliefs = LatentFilters(self.model, self.environments)
+        self._done: list[Floats | None] = [None] * self.environments
 
     def to(self, device: torch.device) -> None:
         """Learn and act on a device; what was seen stays in the memory of the CPU."""
         self.model.to(device)
         self.behaviour.to(device)
 
-    @torch.no_grad()
-    def act(self, observation: npt.NDArray[Any], explore: bool) -> npt.NDArray[np.float64]:
+    def act(self, observation: npt.NDArray[Any], explore: bool) -> Floats:
         """A random action during warm-up, then the policy's in what is believed by now."""
-        if self._done is None:
-            self._belief.reset(int(torch.randint(2**62, (), generator=self.rng)))
-        features = self._belief.update(observation, self._done)
+        action: Floats = self.act_in([0], [observation], explore)[0]
+        return action
+
+    @torch.no_grad()
+    def act_in(self, places: Sequence[int], observations: Sequence[Any], explore: bool) -> Floats:
+        """Actions ``[K, A]`` for observations of K environments."""
+        for place in places:
+            if self._done[place] is None:
+                self._beliefs.begin(place, int(torch.randint(2**62, (), generator=self.rng)))
+        done = [self._done[place] for place in places]
+        features = self._beliefs.update(places, observations, done)
         if explore and self.steps < self.config.warmup_steps:
-            self._done = uniform_action(self.spec, self.rng)
+            actions = np.stack([uniform_action(self.spec, self.rng) for _ in places])
         else:
             seen = torch.as_tensor(features, dtype=torch.float32)
-            self._done = (self._explore(seen) if explore else self._mode(seen)).double().numpy()
-        return self._done
+            actions = (self._explore(seen) if explore else self._mode(seen)).double().numpy()
+        for place, action in zip(places, actions, strict=True):
+            self._done[place] = action
+        return actions
 
     def observe(self, experience: Experience) -> None:
         """Remember a real step; where it ends an episode, believe nothing any more."""
-        self.replay.add(experience)
+        self.observe_in(0, experience)
+
+    def observe_in(self, place: int, experience: Experience) -> None:
+        """The same of one of several environments."""
+        self.replay.add(place, experience)
         self.steps += 1
         if experience.terminated or experience.truncated:
-            self._done = None
+            self._done[place] = None
 
     def update(self) -> Metrics:
         """Learn if it is time."""
@@ -201,7 +226,7 @@ class Dreamer:
             "behaviour": dict(self.behaviour.state_dict()),
             "behaviour_descents": self.behaviour.descents_state(),
             "replay": self.replay.state_dict(),
-            "belief": self._belief.state_dict(),
+            "beliefs": self._beliefs.state_dict(),
             "done": self._done,
             "rng": self.rng.get_state(),
             "steps": self.steps,
@@ -220,7 +245,7 @@ class Dreamer:
             self.behaviour.load_state_dict(state["behaviour"])
             self.behaviour.load_descents_state(state["behaviour_descents"])
             self.replay.load_state_dict(state["replay"])
-            self._belief.load_state_dict(state["belief"])
-            self._done = state["done"]
+            self._beliefs.load_state_dict(state["beliefs"])
+            self._done = list(state["done"])
             self.rng.set_state(state["rng"])
             self.steps = state["steps"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,22 @@ class Sequences:
             name: None if part is None else part.to(device) for name, part in vars(self).items()
         }
         return Sequences(**moved)
+
+    def rows(self, chosen: Tensor) -> Sequences:
+        """Some of the sequences."""
+        kept: dict[str, Any] = {
+            name: None if part is None else part[chosen] for name, part in vars(self).items()
+        }
+        return Sequences(**kept)
+
+    @staticmethod
+    def joined(parts: Sequence[Sequences]) -> Sequences:
+        """The sequences of several batches, one after the other."""
+        columns: dict[str, Any] = {
+            name: None if column is None else torch.cat([vars(part)[name] for part in parts])
+            for name, column in vars(parts[0]).items()
+        }
+        return Sequences(**columns)
 
 
 class SequenceReplay:
@@ -150,8 +166,12 @@ class SequenceReplay:
             ValueError: if fewer than ``length`` observations are held.
         """
         require(self._size >= length, "replay", f"at least {length} observations", self._size)
-        starts = torch.randint(self._size - length + 1, (num, 1), generator=rng).numpy()
-        rows = (self._start + starts + np.arange(length)) % self.capacity
+        starts = torch.randint(self._size - length + 1, (num,), generator=rng).numpy()
+        return self.sequences(starts, length)
+
+    def sequences(self, starts: npt.NDArray[np.int64], length: int) -> Sequences:
+        """Those of ``length`` that begin at ``starts [B]``, counted from the oldest observation."""
+        rows = (self._start + starts[:, None] + np.arange(length)) % self.capacity
         drawn = {name: torch.from_numpy(column[rows]) for name, column in self._data.items()}
         drawn["is_first"][:, 0] = True
         frame, vector = drawn.pop("frame", None), drawn.pop("vector", None)

@@ -10,10 +10,12 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import AsyncVectorEnv
 
-from mpc_robot.agents.base import Agent, Metrics
+from mpc_robot.agents.base import Agent, Collective, Metrics
 from mpc_robot.envs import Task, make_env
 from mpc_robot.envs.openspiel import is_against, results
+from mpc_robot.envs.together import make_together
 from mpc_robot.errors import CheckpointError
 from mpc_robot.training import checkpoint
 from mpc_robot.training.collect import collect
@@ -22,6 +24,9 @@ from mpc_robot.training.evaluation import Evaluation, evaluate
 from mpc_robot.training.metrics import TIME, MetricsLog
 from mpc_robot.training.run_folder import RunFolder
 from mpc_robot.training.seeding import EVALUATION, TRAINING, derive_seed
+
+Environment = gym.Env[Any, Any] | AsyncVectorEnv
+"""One, or several that are stepped together."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +150,10 @@ class Trainer:
         """
         progress = self.progress
         log = self.folder.open_metrics(progress.metrics_offset, progress.env_step)
-        with closing(make_env(self.task)) as env, log, self.display:
+        with closing(self._environment()) as env, log, self.display:
             while progress.env_step < self.config.steps:
                 before = progress.env_step
-                self._train_episode(env, log)
+                self._train_episodes(env, log)
                 done = progress.env_step >= self.config.steps
                 if done and self._evaluated_at != progress.env_step:
                     self._evaluate(log)
@@ -156,13 +161,23 @@ class Trainer:
                     progress.metrics_offset = log.sync()
                     self.save()
 
-    def _train_episode(self, env: gym.Env[Any, Any], log: MetricsLog) -> None:
-        """One episode of acting and learning, and its line of metrics."""
+    def _environment(self) -> Environment:
+        """What the agent acts in: several environments if it can and shall."""
+        return make_env(self.task) if self._places == 1 else make_together(self.task, self._places)
+
+    @property
+    def _places(self) -> int:
+        """Environments that the agent acts in at once."""
+        return self.agent.environments if isinstance(self.agent, Collective) else 1
+
+    def _train_episodes(self, env: Environment, log: MetricsLog) -> None:
+        """One episode of acting and learning in every environment, and a line of metrics."""
         progress, learned = self.progress, defaultdict[str, list[float]](list)
         before_s, before_step = progress.wall_s, progress.env_step
-        seed = derive_seed(self.config.seed, TRAINING, progress.episode)
+        episodes = range(progress.episode, progress.episode + self._places)
+        seeds = [derive_seed(self.config.seed, TRAINING, episode) for episode in episodes]
         started = time.perf_counter()
-        for steps, about in collect(env, self.agent, seed):
+        for steps, about in collect(env, self.agent, seeds):
             for name, value in (about | self.agent.update()).items():
                 learned[name].append(value)
             before = progress.env_step
@@ -172,7 +187,7 @@ class Trainer:
             if _passed(self.config.eval_every, before, progress.env_step):
                 self._evaluate(log)
             started = time.perf_counter()
-        progress.episode += 1
+        progress.episode += self._places
         metrics = {
             **{name: float(np.mean(values)) for name, values in learned.items()},
             TIME + "wall_s": progress.wall_s,

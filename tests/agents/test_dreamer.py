@@ -18,9 +18,11 @@ from mpc_robot.agents.dreamer_presets import VERSIONS, dreamer_preset, with_size
 from mpc_robot.agents.latent_planning import LatentPlanningConfig
 from mpc_robot.controllers import CEMConfig, MPPIConfig
 from mpc_robot.controllers.optimizers import OptimizerConfig
-from mpc_robot.dynamics.rssm_filter import LatentFilter
+from mpc_robot.data.replay import Experience
+from mpc_robot.dynamics.rssm_filter import LatentFilter, LatentFilters
 from mpc_robot.envs import get_task, make_env
 from mpc_robot.errors import CheckpointError
+from mpc_robot.nn.latents import CategoricalConfig
 from mpc_robot.training import checkpoint
 from mpc_robot.training.metrics import TIME, read_metrics
 from mpc_robot.training.runs import open_run, start_run
@@ -112,6 +114,81 @@ def test_it_believes_what_a_filter_does_along_the_episode_and_then_forgets(name:
             observation = env.step(done)[0]
 
 
+def test_beliefs_of_several_worlds_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Together as each alone, if chance decides nothing; one that begins anew forgets itself."""
+    monkeypatch.setattr(CategoricalConfig, "noise", lambda self, rows, rng: torch.zeros(1))
+    model = make("Cart-v0").model
+    several, alone = LatentFilters(model, 3), [LatentFilter(model) for _ in range(3)]
+    drawn = np.random.default_rng(0)
+    done: list[np.ndarray | None] = [None] * 3
+    for worlds in ([0, 1, 2], [0, 2], [0, 1, 2], [1]):
+        if worlds == [1]:
+            several.begin(1, 7)
+            alone[1].reset(7)
+            done[1] = None
+        seen = [drawn.normal(size=2) for _ in worlds]
+        taken = [done[world] for world in worlds]
+        features = several.update(worlds, seen, taken)
+        for row, world in enumerate(worlds):
+            expected = alone[world].update(seen[row], taken[row])
+            np.testing.assert_allclose(features[row], expected, atol=1e-6)
+            done[world] = drawn.uniform(-2.0, 2.0, 1)
+    restored = LatentFilters(model, 3)
+    restored.load_state_dict(several.state_dict())
+    found = [each.update([0, 2], seen * 2, [done[0], done[2]]) for each in (several, restored)]
+    np.testing.assert_array_equal(*found)
+
+
+def test_several_environments_are_acted_in_and_remembered_apart() -> None:
+    agent = make("Cart-v0", config=replace(SMALL, environments=2, warmup_steps=20))
+    with closing(make_env(agent.task)) as one, closing(make_env(agent.task)) as two:
+        envs, steps = (one, two), 0
+        seen = [env.reset(seed=i)[0] for i, env in enumerate(envs)]
+        for t in range(25):
+            actions = agent.act_in([0, 1], seen, explore=True)
+            assert actions.shape == (2, 1)
+            for i, env in enumerate(envs):
+                reached, reward, terminated, truncated, _ = env.step(actions[i])
+                step = Experience(
+                    seen[i], actions[i], float(reward), reached, terminated, truncated
+                )
+                agent.observe_in(i, step)
+                seen[i], steps = reached, steps + 1
+                assert bool(agent.update()) == (steps >= 20 and (steps - 20) % 3 == 0)
+            assert truncated == (t == 24)
+    kept = [replay.sample(1, 26, torch.Generator()) for replay in agent.replay.replays]
+    assert all(part.is_first[0].nonzero().flatten().tolist() == [0] for part in kept)
+    assert not torch.equal(kept[0].action, kept[1].action)
+
+
+def test_a_run_in_several_environments_goes_on_to_the_bit(tmp_path: Path) -> None:
+    settings = replace(SMALL, environments=2, length=8, warmup_steps=60, update_every=40)
+
+    def train(path: Path, steps: int) -> None:
+        config = TrainConfig("dreamer", "Pendulum-v1", 2, steps, 10_000, 1, 100)
+        start_run(path, config, settings).train()
+
+    train(tmp_path / "whole", 800)
+    train(tmp_path / "stopped", 400)
+    open_run(tmp_path / "stopped", steps=800).train()
+    assert told(tmp_path / "whole", "train/") == told(tmp_path / "stopped", "train/")
+    assert [line["env_step"] for line in told(tmp_path / "whole", "train/")] == [400, 800]
+    kept = [learned(tmp_path / name, "Pendulum-v1") for name in ("whole", "stopped")]
+    assert kept[0] == kept[1]
+
+
+def told(path: Path, part: str = "") -> list[dict[str, Any]]:
+    """The lines of metrics that have such a part, without times."""
+    lines = [line for line in read_metrics(path / "metrics.jsonl") if part in "".join(line)]
+    return [{k: v for k, v in line.items() if not k.startswith(TIME)} for line in lines]
+
+
+def learned(path: Path, task: str) -> dict[str, bytes]:
+    """The agent in a run's checkpoint."""
+    state = checkpoint.load(path / "checkpoint", {"task": task, "agent": "dreamer"})
+    return checkpoint._encode(state["agent"])
+
+
 def test_a_run_on_frames_that_was_stopped_goes_on_to_the_bit(tmp_path: Path) -> None:
     def train(path: Path, steps: int) -> None:
         config = TrainConfig("dreamer", "Spot-v0", 2, steps, 20, 1, 10)
@@ -120,14 +197,9 @@ def test_a_run_on_frames_that_was_stopped_goes_on_to_the_bit(tmp_path: Path) -> 
     train(tmp_path / "whole", 60)
     train(tmp_path / "stopped", 40)
     open_run(tmp_path / "stopped", steps=60).train()
-    told, kept = [], []
-    for path in (tmp_path / "whole", tmp_path / "stopped"):
-        lines = read_metrics(path / "metrics.jsonl")
-        told.append([{k: v for k, v in line.items() if not k.startswith(TIME)} for line in lines])
-        state = checkpoint.load(path / "checkpoint", {"task": "Spot-v0", "agent": "dreamer"})
-        kept.append(checkpoint._encode(state["agent"]))
-    assert told[0] == told[1]
-    assert kept[0] == kept[1]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert told(whole) == told(stopped)
+    assert learned(whole, "Spot-v0") == learned(stopped, "Spot-v0")
 
 
 def test_a_checkpoint_of_other_sizes_is_refused() -> None:
@@ -225,6 +297,7 @@ def test_a_plan_is_worth_what_is_imagined_and_what_the_critic_holds_of_its_end()
     ("setting", "message"),
     [
         ({"update_every": 0}, "update_every: expected at least 1, got 0"),
+        ({"environments": 0}, "environments: expected at least 1, got 0"),
         ({"length": 1}, "length: expected at least 2, got 1"),
         ({"warmup_steps": 3}, "warmup_steps: expected at least the length 4, got 3"),
     ],

@@ -47,6 +47,13 @@ def test_the_replay_is_as_large_as_its_frames_and_little_more() -> None:
     assert row.ratio == pytest.approx(row.value / 1.5) and row.ratio < 1.0
 
 
+def test_environments_together_are_measured_beside_one() -> None:
+    one, several = imagination.measure_together("CartpoleBalance-v0", 2, 5, 2)
+    assert several.of == one.case == "CartpoleBalance-v0, by the clock"
+    assert several.case == "CartpoleBalance-v0, 2 together"
+    assert several.ratio == pytest.approx(several.value / one.value)
+
+
 def test_everything_has_its_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = WorldModelsConfig(vae_batch=2, memory_batch=2, memory_length=4)
     monkeypatch.setattr(imagination, "WorldModelsConfig", lambda: small)

@@ -15,7 +15,7 @@ from mpc_robot.controllers.parameterization import spline_for
 from mpc_robot.data.replay import Experience
 from mpc_robot.data.sequences import SequenceReplay, Sequences
 from mpc_robot.dynamics.rssm import RSSM, RSSMConfig, RSSMState
-from mpc_robot.dynamics.rssm_filter import LatentFilter
+from mpc_robot.dynamics.rssm_filter import LatentFilter, LatentFilters
 from mpc_robot.dynamics.rssm_loss import _unexplained, divergences, model_loss
 from mpc_robot.dynamics.rssm_presets import SIZES, rssm_v1, rssm_v2
 from mpc_robot.envs.base import EnvSpec
@@ -341,21 +341,24 @@ def test_what_is_decoded_is_a_fair_share_of_all() -> None:
     assert np.mean(parts) == pytest.approx(whole, rel=3 * np.std(parts) / whole / np.sqrt(40))
 
 
-def test_a_filter_goes_on_to_the_bit() -> None:
+def test_filters_go_on_to_the_bit() -> None:
     ours, seen = model(), sequences(rows=1).vector
     assert seen is not None
-    one, other = LatentFilter(ours), LatentFilter(ours)
-    one.reset(3)
+    observations = seen[0].numpy()
+
+    def updated(filters: LatentFilters, t: int) -> np.ndarray:
+        return filters.update([0, 1], [observations[t], observations[4 - t]], 2 * [np.ones(1)])
+
+    one, other = LatentFilters(ours, 2), LatentFilters(ours, 2)
+    one.begin(0, 3)
     for t in range(3):
-        one.update(seen[0, t].numpy(), np.ones(1))
+        updated(one, t)
     other.load_state_dict(one.state_dict())
     for t in range(3, 5):
-        ahead = [each.update(seen[0, t].numpy(), np.ones(1)) for each in (one, other)]
-        assert (ahead[0] == ahead[1]).all()
-    fresh = LatentFilter(ours)
+        np.testing.assert_array_equal(updated(one, t), updated(other, t))
+    fresh = LatentFilters(ours, 2)
     other.load_state_dict(fresh.state_dict())
-    first = [each.update(seen[0, 0].numpy(), None) for each in (fresh, other)]
-    assert (first[0] == first[1]).all()
+    np.testing.assert_array_equal(updated(fresh, 0), updated(other, 0))
 
 
 def test_frames_and_vectors_are_seen_and_explained_together() -> None:
