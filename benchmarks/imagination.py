@@ -24,7 +24,6 @@ import torch
 from benchmarks.common import RESULTS, Row, about
 from benchmarks.planning import GEMM, measure_and_publish, peak, products, take_turns, typical
 from benchmarks.training import operations
-from gymnasium.vector import AsyncVectorEnv
 from torch import Tensor, nn
 
 from mpc_robot.agents.dreamer_presets import dreamer_preset
@@ -34,7 +33,7 @@ from mpc_robot.dynamics.mdn_rnn import MDNRNN, memory_loss
 from mpc_robot.dynamics.rssm import RSSM
 from mpc_robot.dynamics.rssm_loss import model_loss
 from mpc_robot.envs import get_task, make_env
-from mpc_robot.envs.together import make_together
+from mpc_robot.envs.together import Together, make_together
 from mpc_robot.nn.vae import VAE, vae_loss
 
 PRODUCTS = (512, 1024)
@@ -184,7 +183,7 @@ def measure_together(task: str, num: int, steps: int, rounds: int) -> list[Row]:
     return [*rows, Row(case, "frames_per_s", num * steps / together_s, "1/s", one, ratio)]
 
 
-def _play_together(envs: AsyncVectorEnv, actions: Any, steps: int) -> None:
+def _play_together(envs: Together, actions: Any, steps: int) -> None:
     """So many steps of each, from the start when all episodes have ended."""
     for _ in range(steps):
         _, _, terminated, truncated, _ = envs.step(actions)

@@ -65,13 +65,14 @@ def learn_ours(config: TrainConfig, settings: Any, path: Path, console: Console 
         ValueError: if that run has other settings, naming one of them.
     """
     folder = RunFolder(path)
-    if evaluated_to(folder) < config.steps:
-        _note_commit(path)
     if folder.config.exists():
         for field, known, asked in differences(folder, config, settings):
             raise ValueError(f"{path}: {field}: expected {asked!r}, got a run with {known!r}")
+        if evaluated_to(folder) < config.steps:
+            _note_commit(path, commits_of(path))
         open_run(path, console).train()
     else:
+        _note_commit(path, [])
         start_run(path, config, settings, console).train()
 
 
@@ -84,7 +85,7 @@ def learn_theirs(
     """Have ``learn`` do it from the start, unless a run of these settings came to its end."""
     folder = RunFolder(path)
     if evaluated_to(folder) < config.steps or any(differences(folder, config, settings)):
-        _note_commit(path)
+        _note_commit(path, [])
         learn(config, folder)
 
 
@@ -130,12 +131,11 @@ def learn_missing(cases: Sequence[TrainConfig], runs: Path, results: Path, sprea
         sys.exit(1)
 
 
-def _note_commit(path: Path) -> None:
-    """Remember beside a run's folder which commit learns from now on."""
-    known, now = commits_of(path), commit()
-    if known[-1:] != [now]:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_result(_commits(path), {"commits": [*known, now]})
+def _note_commit(path: Path, before: Sequence[str | None]) -> None:
+    """Remember beside a run's folder which commit learns from now on, after those before."""
+    now = commit()
+    if before[-1:] != [now]:
+        write_result(_commits(path), {"commits": [*before, now]})
 
 
 def commits_of(path: Path) -> list[str | None]:

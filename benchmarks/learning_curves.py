@@ -7,6 +7,7 @@ the percentile bootstrap over the seeds of a task, the stratum (arXiv:2108.13264
 from __future__ import annotations
 
 import csv
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -224,7 +225,9 @@ class Ratio:
 
     def __str__(self) -> str:
         """As in a table."""
-        return f"{'> ' if self.least else ''}{self.value:.0f}x" if self.value else "-"
+        if not self.value:
+            return "-"
+        return f"> {math.floor(self.value)}x" if self.least else f"{self.value:.0f}x"
 
 
 def ratio(theirs: Steps | None, ours: Steps | None) -> Ratio | None:

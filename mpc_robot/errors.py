@@ -59,6 +59,8 @@ def require_choices(config: object) -> None:
         ValueError: naming the field, the words and what came.
     """
     for name, kind in get_type_hints(type(config)).items():
-        if get_origin(kind) is Literal:
-            words, got = get_args(kind), getattr(config, name)
+        kinds = {get_origin(each): each for each in (kind, *get_args(kind))}
+        got = getattr(config, name)
+        if Literal in kinds and got is not None:
+            words = get_args(kinds[Literal])
             require(got in words, name, f"one of {', '.join(words)}", got)

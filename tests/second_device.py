@@ -1,7 +1,8 @@
 """A second device for machines that have none: PyTorch calls it ``meta``, and here it computes.
 
 What is there is kept on the CPU behind tensors that say that they are on ``meta``. As on a GPU, an
-operation on tensors here and there is refused, unless it copies or one is a number.
+operation on tensors here and there is refused, unless it copies, indexes or one is a number, and so
+is one there that draws from a generator here.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch.optim import adam
 from torch.utils._python_dispatch import TorchDispatchMode
 
 THERE = torch.device("meta")
-_MAY_MIX = {"aten::copy_", "aten::_to_copy", "aten::index.Tensor"}
+_COPIES, _INDEXES = {"aten::copy_", "aten::_to_copy"}, {"aten::index.Tensor"}
+_JOINS = {"aten::cat", "aten::stack"}
 
 
 class _There(Tensor):
@@ -65,13 +67,15 @@ def _run(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         known[id(tensor.here)] = tensor
         return tensor.here
 
+    indexed = op.name() in _INDEXES and isinstance(args[0], _There)
     args, kwargs = _mapped(fetched, args), _mapped(fetched, kwargs)
     there, wanted = bool(known), kwargs.get("device")
     if wanted is not None:
         there, kwargs = torch.device(wanted) == THERE, {**kwargs, "device": torch.device("cpu")}
-    elif there and op.name() not in _MAY_MIX:
-        mixed = any(each.dim() > 0 for each in here)
+    elif there and not indexed and op.name() not in _COPIES:
+        mixed = any(each.dim() > 0 or op.name() in _JOINS for each in here)
         assert not mixed, f"{op.name()}: expected all tensors on one device"
+    assert not there or kwargs.get("generator") is None, f"{op.name()}: a generator of the CPU"
     result = op(*args, **kwargs)
     if not there:
         return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Literal, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -12,7 +12,9 @@ from mpc_robot.agents import AGENTS
 from mpc_robot.agents.latent_planning import LatentPlanningConfig
 from mpc_robot.controllers.simulator_planner import PlannerConfig
 from mpc_robot.controllers.tree_planner import SampledTreeConfig
+from mpc_robot.dynamics.simulator import Physics
 from mpc_robot.runtime.control import ControlConfig
+from mpc_robot.runtime.topics import Topics
 
 
 def configs(value: Any) -> Iterator[Any]:
@@ -26,19 +28,21 @@ def configs(value: Any) -> Iterator[Any]:
 def words() -> list[tuple[Any, str]]:
     """Every config that there is by default and has words, and which field they are in."""
     presets = [kind.preset("Hopper-v5+pixels") for kind in AGENTS.values()]
-    roots = [
-        *presets,
-        LatentPlanningConfig(),
-        SampledTreeConfig(),
-        ControlConfig(),
-        PlannerConfig(),
-    ]
+    others = (
+        LatentPlanningConfig,
+        SampledTreeConfig,
+        ControlConfig,
+        PlannerConfig,
+        Physics,
+        Topics,
+    )
+    roots = [*presets, *(kind() for kind in others)]
     found = {
         (type(config).__name__, name): (config, name)
         for root in roots
         for config in configs(root)
         for name, kind in get_type_hints(type(config)).items()
-        if get_origin(kind) is Literal
+        if Literal in map(get_origin, (kind, *get_args(kind)))
     }
     return list(found.values())
 

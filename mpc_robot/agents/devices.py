@@ -16,12 +16,12 @@ class Movable(Protocol):
     """An agent that may live elsewhere than on the CPU; its checkpoints are the same everywhere."""
 
     def to(self, device: torch.device) -> None:
-        """Learn and act on a device from now on."""
+        """Live on a device; to be said before anything is seen, learned or loaded."""
         ...
 
 
 def place(agent: Agent, device: str) -> None:
-    """Have an agent learn and act on a device, named as torch does: ``cpu``, ``cuda``, ``cuda:1``.
+    """Have a new agent live on a device, named as torch does: ``cpu``, ``cuda``, ``cuda:1``.
 
     Raises:
         ValueError: if torch can not use it here, or the agent knows the CPU only.

@@ -71,8 +71,9 @@ class DreamerConfig:
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         require(self.pretrain >= 0, "pretrain", "at least 0", self.pretrain)
         require(self.length >= 2, "length", "at least 2", self.length)
-        enough = self.warmup_steps >= self.length
-        require(enough, "warmup_steps", f"at least the length {self.length}", self.warmup_steps)
+        least = self.length * self.environments
+        meant = f"at least the length {self.length} in each of environments {self.environments}"
+        require(self.warmup_steps >= least, "warmup_steps", meant, self.warmup_steps)
         require_capacity(self.capacity, self.length)
 
 
@@ -131,7 +132,7 @@ class Dreamer:
         self._done: list[Floats | None] = [None] * self.environments
 
     def to(self, device: torch.device) -> None:
-        """Learn and act on a device; what was seen stays in the memory of the CPU."""
+        """Live on a device; what was seen stays in the memory of the CPU."""
         self.model.to(device)
         self.behaviour.to(device)
 

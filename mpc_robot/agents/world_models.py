@@ -183,7 +183,7 @@ class WorldModels:
         self._held = 0
 
     def to(self, device: torch.device) -> None:
-        """See, remember and dream on a device; frames stay in the memory of the CPU."""
+        """Live on a device; frames stay in the memory of the CPU."""
         self.vae.to(device)
         self.model.to(device)
         self._acting.to(device)

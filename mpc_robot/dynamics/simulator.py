@@ -22,7 +22,7 @@ from mpc_robot.envs.registry import make_env
 from mpc_robot.envs.rewards import never
 from mpc_robot.envs.servo import ServoLaw
 from mpc_robot.envs.wrappers import muted_warnings, read_fields
-from mpc_robot.errors import require
+from mpc_robot.errors import require, require_choices
 
 Floats = npt.NDArray[np.float64]
 Integrator = Literal["Euler", "RK4", "implicit", "implicitfast"]
@@ -46,6 +46,10 @@ class Physics:
 
     timestep: float | None = None
     integrator: Integrator | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if there is no such integrator."""
+        require_choices(self)
 
     def put_into(self, model: mujoco.MjModel, frame_skip: int) -> int:
         """Change the model; returns the physics steps in a control step that were ``frame_skip``.

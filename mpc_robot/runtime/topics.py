@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mpc_robot.errors import require
+from mpc_robot.errors import require, require_choices
 
 Reliability = Literal["reliable", "best_effort"]
 CommandType = Literal["forward", "trajectory"]
@@ -47,6 +47,7 @@ class Topics:
 
     def __post_init__(self) -> None:
         """Raises: ValueError: if a setting makes no sense."""
+        require_choices(self)
         for name in ("joint_states", "commands", "goal"):
             topic = getattr(self, name)
             absolute = topic.startswith("/") and len(topic) > 1

@@ -7,21 +7,21 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv
 
 from mpc_robot.agents.base import Agent, Collective, Metrics, SelfPlayer
 from mpc_robot.data.replay import Experience
 from mpc_robot.envs.openspiel import GameEnv
 from mpc_robot.envs.pixels import CONTROL_STEPS
+from mpc_robot.envs.together import Together
 from mpc_robot.training.evaluation import snapshot
 
 Steps = Iterator[tuple[int, Metrics]]
 """Env steps as they are taken, how many and what there is to say of them; learning may follow."""
 
 
-def collect(env: gym.Env[Any, Any] | AsyncVectorEnv, agent: Agent, seeds: Sequence[int]) -> Steps:
+def collect(env: gym.Env[Any, Any] | Together, agent: Agent, seeds: Sequence[int]) -> Steps:
     """Episodes from seeds: of a game, in which an agent plays both sides, or of environments."""
-    if isinstance(env, AsyncVectorEnv):
+    if isinstance(env, Together):
         if not isinstance(agent, Collective):
             raise TypeError(f"agent: expected one for several environments, got {agent!r}")
         return together(env, agent, seeds)
@@ -49,7 +49,7 @@ def episode(env: gym.Env[Any, Any], agent: Agent, seed: int) -> Steps:
         yield info.get(CONTROL_STEPS, 1), about
 
 
-def together(envs: AsyncVectorEnv, agent: Collective, seeds: Sequence[int]) -> Steps:
+def together(envs: Together, agent: Collective, seeds: Sequence[int]) -> Steps:
     """The same in several environments at once, an episode in each; who is done waits."""
     observations = [snapshot(seen) for seen in envs.reset(seed=list(seeds))[0]]
     rewards: list[list[float]] = [[] for _ in seeds]

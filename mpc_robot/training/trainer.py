@@ -10,12 +10,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv
 
 from mpc_robot.agents.base import Agent, Collective, Metrics
 from mpc_robot.envs import Task, make_env
 from mpc_robot.envs.openspiel import is_against, results
-from mpc_robot.envs.together import make_together
+from mpc_robot.envs.together import Together, make_together
 from mpc_robot.errors import CheckpointError
 from mpc_robot.training import checkpoint
 from mpc_robot.training.collect import collect
@@ -25,7 +24,7 @@ from mpc_robot.training.metrics import TIME, MetricsLog
 from mpc_robot.training.run_folder import RunFolder
 from mpc_robot.training.seeding import EVALUATION, TRAINING, derive_seed
 
-Environment = gym.Env[Any, Any] | AsyncVectorEnv
+Environment = gym.Env[Any, Any] | Together
 """One, or several that are stepped together."""
 
 

@@ -40,8 +40,17 @@ def test_what_is_here_and_there_does_not_mix() -> None:
     with second_device() as device:
         there = torch.ones(2).to(device)
         assert (2.0 * there + there[0]).cpu().tolist() == [3.0, 3.0]
+        assert there[torch.tensor([1])].cpu().tolist() == [1.0]
         with pytest.raises(AssertionError, match="add"):
             _ = there + torch.ones(2)
+        with pytest.raises(AssertionError, match="index"):
+            _ = torch.ones(2)[there.long()]
+        with pytest.raises(AssertionError, match=r"stack|cat"):
+            _ = torch.stack([there[0], torch.ones(())])
+        with pytest.raises(AssertionError, match="generator"):
+            torch.randn(2, generator=torch.Generator(), device=device)
+        with pytest.raises(AssertionError, match="generator"):
+            there.bernoulli_(generator=torch.Generator())
 
 
 @pytest.mark.parametrize(

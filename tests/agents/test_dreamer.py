@@ -299,7 +299,8 @@ def test_a_plan_is_worth_what_is_imagined_and_what_the_critic_holds_of_its_end()
         ({"update_every": 0}, "update_every: expected at least 1, got 0"),
         ({"environments": 0}, "environments: expected at least 1, got 0"),
         ({"length": 1}, "length: expected at least 2, got 1"),
-        ({"warmup_steps": 3}, "warmup_steps: expected at least the length 4, got 3"),
+        ({"warmup_steps": 3}, "warmup_steps: expected at least the length 4 in each of env"),
+        ({"environments": 3}, "warmup_steps: .* in each of environments 3, got 10"),
     ],
 )
 def test_settings_that_make_no_sense(setting: dict[str, int], message: str) -> None:

@@ -61,11 +61,14 @@ def test_what_was_stopped_goes_on_to_the_same_result(
     ],
 )
 def test_a_run_of_other_settings_is_not_taken_for_it(
-    change: dict[str, Any], message: str, tmp_path: Path
+    change: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learn_one(CONFIG, tmp_path / "run")
+    before = learning.commits_of(tmp_path / "run")
+    monkeypatch.setattr(learning, "commit", lambda: "another")
     with pytest.raises(ValueError, match=message):
         learn_one(replace(CONFIG, **change), tmp_path / "run")
+    assert learning.commits_of(tmp_path / "run") == before
 
 
 @pytest.mark.usefixtures("fake_kind")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -84,6 +87,49 @@ def test_what_goes_wrong_in_another_process_is_raised_here(monkeypatch: pytest.M
             envs.step(np.zeros((2, 1)))
         with pytest.raises(PlantError, match="reward"):
             envs.step(np.zeros((2, 1)))
+
+
+class Slow(Glitch):
+    """Takes its time for a step, and says what no other environment does."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
+        time.sleep(self.seconds)
+        return np.zeros(1), 0.0, False, False, {"contacts": np.zeros(os.getpid() % 7)}
+
+
+@pytest.fixture(autouse=True)
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("Slow-v0", 1.0), ("Endless-v0", 600.0)):
+        kwargs = {"seconds": seconds}
+        spec = gym.envs.registration.EnvSpec(name, Slow, max_episode_steps=10, kwargs=kwargs)
+        monkeypatch.setitem(gym.registry, name, spec)
+
+
+def test_a_process_that_is_lost_does_not_keep_the_others() -> None:
+    envs = make_together(get_task("Slow-v0"), 3)
+    envs.reset(seed=[0, 1, 2])
+    envs.step(np.zeros((3, 1)))
+    envs.step_async(np.zeros((3, 1)))
+    os.kill(envs.processes[1].pid, signal.SIGKILL)
+    with closing(envs), pytest.raises((EOFError, ConnectionResetError)):
+        envs.step_wait()
+    assert not any(process.is_alive() for process in envs.processes)
+
+
+def test_it_need_not_be_waited_for() -> None:
+    envs = make_together(get_task("Endless-v0"), 2)
+    envs.reset(seed=[0, 1])
+    envs.step_async(np.zeros((2, 1)))
+    envs.close()
+    assert not any(process.is_alive() for process in envs.processes)
+
+
+def test_a_task_is_made_where_its_module_says() -> None:
+    with closing(make_together(get_task("gymnasium:Pendulum-v1"), 1)) as envs:
+        assert envs.reset(seed=[0])[0].shape == (1, 3)
 
 
 def test_who_rests_is_not_stepped() -> None:
