@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from functools import partial
 from typing import Any, SupportsFloat
@@ -61,12 +62,13 @@ def make_together(task: Task, num: int) -> Together:
         PlantError: when stepped, if one of them reports NaN.
     """
     # What was registered here need not be known to a new process.
-    make = partial(_made, task, gym.spec(task.env_id.rpartition(":")[2]))
+    make = partial(_made, task, gym.spec(task.env_id.rpartition(":")[2]), os.getpid())
     return Together([make] * num, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
 
 
-def _made(task: Task, spec: EnvSpec) -> gym.Env[Any, Any]:
-    """The task's environment in another process, which the terminal does not interrupt."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _made(task: Task, spec: EnvSpec, owner: int) -> gym.Env[Any, Any]:
+    """The task's environment in a process that the terminal does not interrupt, but its owner."""
+    if os.getpid() != owner:  # where Gymnasium makes one too, to know its spaces
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     gym.registry.setdefault(spec.id, spec)
     return Resting(make_env(task))

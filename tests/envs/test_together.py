@@ -120,7 +120,12 @@ def test_a_process_that_is_lost_does_not_keep_the_others() -> None:
 
 
 def test_it_need_not_be_waited_for() -> None:
+    interrupted = signal.getsignal(signal.SIGINT)
     envs = make_together(get_task("Endless-v0"), 2)
+    assert signal.getsignal(signal.SIGINT) == interrupted
+    for process in envs.processes:
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT)  # as a terminal does, which asks all
     envs.reset(seed=[0, 1])
     envs.step_async(np.zeros((2, 1)))
     envs.close()
