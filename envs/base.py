@@ -200,10 +200,8 @@ def _action_bounds(
     if not (np.isfinite(act.low).all() and np.isfinite(act.high).all()):
         got = f"low={act.low} high={act.high}; give the environment a bounded action space"
         raise ValueError(f"action space: expected finite bounds, got {got}")
-    if not (act.low < act.high).all():
-        raise ValueError(
-            f"action space: expected room between its bounds, got {act.low}, {act.high}"
-        )
+    room = bool((act.low < act.high).all())
+    require(room, "action space", "room between its bounds", (act.low, act.high))
     return act.low.astype(np.float64), act.high.astype(np.float64)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,24 +51,22 @@ class Sequences:
 
     def last(self, steps: int) -> Sequences:
         """At most so many steps at the end of each; what came before is known then."""
-        cut: dict[str, Any] = {
-            name: None if part is None else part[:, -steps:] for name, part in vars(self).items()
-        }
-        return Sequences(**cut)
+        return self._each(lambda part: part[:, -steps:])
 
     def to(self, device: torch.device) -> Sequences:
         """The same on a device."""
-        moved: dict[str, Any] = {
-            name: None if part is None else part.to(device) for name, part in vars(self).items()
-        }
-        return Sequences(**moved)
+        return self._each(lambda part: part.to(device))
 
     def rows(self, chosen: Tensor) -> Sequences:
         """Some of the sequences."""
-        kept: dict[str, Any] = {
-            name: None if part is None else part[chosen] for name, part in vars(self).items()
+        return self._each(lambda part: part[chosen])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Sequences:
+        """With a change of every part that is there."""
+        changed: dict[str, Any] = {
+            name: None if part is None else change(part) for name, part in vars(self).items()
         }
-        return Sequences(**kept)
+        return Sequences(**changed)
 
     @staticmethod
     def joined(parts: Sequence[Sequences]) -> Sequences:

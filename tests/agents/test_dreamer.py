@@ -13,7 +13,7 @@ import torch
 from tests.agents.dreamers import SMALL, live, make, small
 
 from mpc_robot.agents import agent_kind
-from mpc_robot.agents.dreamer import Dreamer, senses_spec
+from mpc_robot.agents.dreamer import Dreamer, DreamerConfig, senses_spec
 from mpc_robot.agents.dreamer_presets import VERSIONS, dreamer_preset, with_size
 from mpc_robot.agents.latent_planning import LatentPlanningConfig
 from mpc_robot.controllers import CEMConfig, MPPIConfig
@@ -163,18 +163,22 @@ def test_several_environments_are_acted_in_and_remembered_apart() -> None:
 
 def test_a_run_in_several_environments_goes_on_to_the_bit(tmp_path: Path) -> None:
     settings = replace(SMALL, environments=2, length=8, warmup_steps=60, update_every=40)
+    config = TrainConfig("dreamer", "Pendulum-v1", 2, 800, 10_000, 1, 100)
+    whole, stopped = whole_and_stopped(tmp_path, config, settings, stop=400)
+    assert told(whole, "train/") == told(stopped, "train/")
+    assert [line["env_step"] for line in told(whole, "train/")] == [400, 800]
+    assert learned(whole, "Pendulum-v1") == learned(stopped, "Pendulum-v1")
 
-    def train(path: Path, steps: int) -> None:
-        config = TrainConfig("dreamer", "Pendulum-v1", 2, steps, 10_000, 1, 100)
-        start_run(path, config, settings).train()
 
-    train(tmp_path / "whole", 800)
-    train(tmp_path / "stopped", 400)
-    open_run(tmp_path / "stopped", steps=800).train()
-    assert told(tmp_path / "whole", "train/") == told(tmp_path / "stopped", "train/")
-    assert [line["env_step"] for line in told(tmp_path / "whole", "train/")] == [400, 800]
-    kept = [learned(tmp_path / name, "Pendulum-v1") for name in ("whole", "stopped")]
-    assert kept[0] == kept[1]
+def whole_and_stopped(
+    path: Path, config: TrainConfig, settings: DreamerConfig, stop: int
+) -> tuple[Path, Path]:
+    """A run to its end, and one that went on after it had been stopped."""
+    whole, stopped = path / "whole", path / "stopped"
+    start_run(whole, config, settings).train()
+    start_run(stopped, replace(config, steps=stop), settings).train()
+    open_run(stopped, steps=config.steps).train()
+    return whole, stopped
 
 
 def told(path: Path, part: str = "") -> list[dict[str, Any]]:
@@ -190,14 +194,8 @@ def learned(path: Path, task: str) -> dict[str, bytes]:
 
 
 def test_a_run_on_frames_that_was_stopped_goes_on_to_the_bit(tmp_path: Path) -> None:
-    def train(path: Path, steps: int) -> None:
-        config = TrainConfig("dreamer", "Spot-v0", 2, steps, 20, 1, 10)
-        start_run(path, config, SMALL).train()
-
-    train(tmp_path / "whole", 60)
-    train(tmp_path / "stopped", 40)
-    open_run(tmp_path / "stopped", steps=60).train()
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    config = TrainConfig("dreamer", "Spot-v0", 2, 60, 20, 1, 10)
+    whole, stopped = whole_and_stopped(tmp_path, config, SMALL, stop=40)
     assert told(whole) == told(stopped)
     assert learned(whole, "Spot-v0") == learned(stopped, "Spot-v0")
 
