@@ -277,9 +277,11 @@ class Behaviour(nn.Module):
         """Returns of real actions, all but the last ``[B, T - 1]``, and which of them were taken.
 
         They rely on what dreams say that states are worth, ``worth [B, T]``: also of an episode
-        that was truncated, which would have gone on. After its last observation nothing was done.
+        that was truncated or left, which would have gone on. After its last observation nothing
+        was done.
         """
         last = seen.terminated | seen.truncated
+        last[:, :-1] |= seen.is_first[:, 1:]
         returns = lambda_returns(
             seen.reward.T[1:],
             self.config.discount * (~seen.terminated).float().T[1:],
