@@ -111,7 +111,7 @@ def measure_rssm(rounds: int, *, frames: bool) -> list[Row]:
     """Dreamer's model alone, without its behaviour, in the batches that Dreamer learns from."""
     config = dreamer_preset("v3", ENVIRONMENTS[0] if frames else "CartpoleBalance-v0")
     rng = torch.Generator().manual_seed(0)
-    senses: dict[str, Any] = {"frame_shape": FRAME} if frames else {"vector_entries": range(VECTOR)}
+    senses: dict[str, Any] = {"frame_shape": FRAME} if frames else {"vector_dim": VECTOR}
     model = RSSM(BOUNDS, config.model, rng, **senses)
     batch = seen(config.batch_size, config.length, rng, frames=frames)
     kind = "frames" if frames else "vectors"

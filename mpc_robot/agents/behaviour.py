@@ -43,7 +43,7 @@ class BehaviourConfig:
         replay_scale: weight of the critic's loss on what was really earned [0.3; v1, v2: 0].
         starts: steps at the end of each sequence that dreams begin at, at most [all].
         horizon: steps of a dream [15].
-        discount: of rewards per action [1 - 1/333; v1: 0.99; v2: 0.995].
+        discount: of rewards per action [1 - 1/333; v1, v2: 0.99].
         trace: lambda, by which returns rely on what was dreamt rather than on the critic [0.95].
         reinforce: share of the policy's gradient by likelihood ratios; the rest goes through the
             dynamics [1; v1, v2: 0].
@@ -89,7 +89,8 @@ class BehaviourConfig:
         for name in ("trace", "reinforce"):
             require(0.0 <= getattr(self, name) <= 1.0, name, "in [0, 1]", getattr(self, name))
         for name in ("replay_scale", "entropy"):
-            require(getattr(self, name) >= 0.0, name, "at least 0", getattr(self, name))
+            sound = 0.0 <= getattr(self, name) < torch.inf
+            require(sound, name, "finite, at least 0", getattr(self, name))
         known = self.actor.squash == "clip" or self.entropy == 0.0
         require(known, "entropy", "0 where actions are squashed: theirs is not known", self.entropy)
         low, high = self.percentiles or (0.0, 1.0)

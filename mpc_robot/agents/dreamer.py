@@ -46,7 +46,7 @@ class DreamerConfig:
         batch_size: sequences per training step [16; v1, v2: 50].
         length: observations in each [64; v1, v2: 50].
         update_every: actions per training step [1 for vectors, 4 for frames; v1, v2: 5].
-        warmup_steps: random actions before learning begins [v1: 2500; v2: 500].
+        warmup_steps: random actions before learning begins [v1, v2: 2500].
         pretrain: training steps of the world model alone when it begins [0; v1, v2: 100 of all]:
             what is learned in a wrong world is unlearned slowly, and does not see much meanwhile.
         capacity: observations of each environment that are remembered, a multiple of 1000
@@ -109,11 +109,13 @@ class Dreamer:
         bounds = (spec.action_low, spec.action_high)
         frame_shape = spec.frame_shape if isinstance(spec, PixelSpec) else None
         vector_dim = spec.observation_dim if isinstance(spec, EnvSpec) else None
-        entries = None
-        if vector_dim is not None:
-            entries = range(vector_dim) if task.policy_inputs is None else task.policy_inputs
         self.model = RSSM(
-            bounds, config.model, self.rng, frame_shape=frame_shape, vector_entries=entries
+            bounds,
+            config.model,
+            self.rng,
+            frame_shape=frame_shape,
+            vector_dim=vector_dim,
+            entries=task.policy_inputs,
         )
         self.behaviour = Behaviour(self.model.features, bounds, config.behaviour, self.rng)
         self.environments = config.environments

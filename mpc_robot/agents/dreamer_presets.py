@@ -1,4 +1,11 @@
-"""The versions of Dreamer, and sizes and training ratios that suit a task on two cores."""
+"""The versions of Dreamer, and sizes and training ratios that suit a task on two cores.
+
+They differ in what is learned and by which gradients. What they share is v3's: layer norm and SiLU
+(v1 and v2: ELU), outputs that say 0 at first, and a head that foresees ends (v1 and v2 have none in
+control). Unlike in the papers, all descend by plain Adam, v2's policy is v3's clipped normal, what
+was really earned trains v3's critic but not its model, and all act by the mode when they are tested
+(v3 samples).
+"""
 
 from __future__ import annotations
 
@@ -87,14 +94,16 @@ def dreamer_preset(version: str, task: str) -> DreamerConfig:
 
 
 def with_size(config: DreamerConfig, name: str) -> DreamerConfig:
-    """The config with the networks of one of ``SIZES``; policy and critic have three layers then.
+    """The config with the networks of one of ``SIZES``.
+
+    Policy and critic have three layers then, those of ``tiny`` two.
 
     Raises:
         UnknownNameError: if there is no such size.
     """
     if name not in SIZES:
         raise UnknownNameError("size", name, SIZES)
-    hidden, behaviour = 3 * (SIZES[name].units,), config.behaviour
+    hidden, behaviour = (2 if name == "tiny" else 3) * (SIZES[name].units,), config.behaviour
     actor = replace(behaviour.actor, hidden=hidden)
     return replace(
         config,

@@ -90,8 +90,9 @@ class CMAES:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there; draws from the generator, whose own state is to be set afterwards."""
-        first = self._search.ask()  # in the first generation it prepares itself
-        self._search.tell(first, list(range(len(first))))
+        if state["countiter"] > 0:
+            first = self._search.ask()  # in the first generation it prepares itself
+            self._search.tell(first, list(range(len(first))))
         for name in _STATE:
             owner, _, attribute = name.rpartition(".")
             holder = attrgetter(owner)(self._search) if owner else self._search

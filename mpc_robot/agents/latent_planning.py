@@ -31,7 +31,8 @@ class LatentPlanningConfig:
         optimizer: the search [CEM: 1000 candidates, 100 elites, 10 iterations].
         horizon: actions that a plan looks ahead [12]; chance adds up, and what follows them the
             critic knows.
-        critic: whether what the critic holds of a plan's end counts [no].
+        critic: whether what the critic holds of a plan's end counts [no]; rewards are discounted
+            as for the critic, with or without it [not].
     """
 
     optimizer: OptimizerConfig = field(

@@ -117,7 +117,8 @@ class MuZeroConfig:
             *("value_weight", "consistency_weight", "entropy_weight", "priority_exponent"),
             *("importance_exponent", "opening_moves"),
         ):
-            require(getattr(self, name) >= 0.0, name, "at least 0", getattr(self, name))
+            sound = 0.0 <= getattr(self, name) < torch.inf
+            require(sound, name, "finite, at least 0", getattr(self, name))
         require(self.capacity >= 2, "capacity", "at least 2", self.capacity)
 
 

@@ -99,7 +99,8 @@ class WorldModelsConfig:
         few = self.collect_steps >= self.memory_length
         require(few, "collect_steps", f"at least {self.memory_length}", self.collect_steps)
         require_capacity(self.capacity, self.memory_length)
-        require(self.exploration >= 0.0, "exploration", "not negative", self.exploration)
+        sound = 0.0 <= self.exploration < np.inf
+        require(sound, "exploration", "finite, at least 0", self.exploration)
         for name in ("vae_rate", "memory_rate", "max_grad_norm", "sigma"):
             require(0.0 < getattr(self, name) < np.inf, name, "positive", getattr(self, name))
         for name in (
@@ -257,6 +258,7 @@ class WorldModels:
             if self.stage == 0:
                 self.round += 1
                 self._acting.become(self.vae, self.model, self.weights)
+                self._belief.reset(0)  # what M remembered, another would not understand
         return metrics
 
     def learn_to_see(self) -> Metrics:

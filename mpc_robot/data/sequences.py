@@ -189,6 +189,7 @@ class SequenceReplay:
         self._check_shapes({name: column.shape[1:] for name, column in state["rest"].items()})
         self._start = self._size = 0
         self._chunks.clear()
+        self._data = {name: np.empty_like(column) for name, column in self._data.items()}
         for chunk in (*state["chunks"], Chunk(lambda: state["rest"])):
             arrays = chunk.arrays()  # one at a time in memory
             for row in range(len(arrays["reward"])):
@@ -213,8 +214,8 @@ class SequenceReplay:
             column[at] = row[name]
         self._size += 1
         if self._size % self.rows_per_chunk == 0:
-            first = at + 1 - self.rows_per_chunk
-            self._chunks.append(Chunk(lambda: self._slice(first, at + 1)))
+            whole = self._slice(at + 1 - self.rows_per_chunk, at + 1)
+            self._chunks.append(Chunk(lambda: whole))
 
     def _rows(self, first: int, num: int) -> Arrays:
         """Copies of rows of the chunk that is being filled."""

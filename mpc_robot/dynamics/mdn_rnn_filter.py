@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from mpc_robot.dynamics.mdn_rnn import MDNRNN, MDNRNNState
+from mpc_robot.errors import require
 from mpc_robot.nn.vae import VAE
 
 
@@ -32,7 +33,13 @@ class MemoryFilter:
     def update(
         self, observation: Any, action: npt.NDArray[np.float64] | None
     ) -> npt.NDArray[np.float64]:
-        """The whole state ``[Z + 2 G]`` after a frame; ``action [A]`` led to it, None at first."""
+        """The whole state ``[Z + 2 G]`` after a frame; ``action [A]`` led to it, None at first.
+
+        Raises:
+            ValueError: if it is no frame of the shape that is known; the belief is as it was then.
+        """
+        shape = tuple(self.vae.scale.mean.shape)
+        require(np.shape(observation) == shape, "frame", f"shape {shape}", np.shape(observation))
         frame = torch.as_tensor(observation)[None].to(self.model.device)
         latent = self.vae.encode(frame).mode()
         if self._state is None or action is None:

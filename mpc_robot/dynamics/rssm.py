@@ -37,7 +37,7 @@ class RSSMConfig:
         blocks: that the recurrent layer is made of [8].
         hidden: width of the layers between the parts of the state [64 to 1536].
         units: width of a hidden layer of reward and continue heads [as ``hidden``].
-        layers: hidden layers of these heads [1].
+        layers: hidden layers of these heads [1; v1: 2; v2: 4].
         rewards: ``twohot`` or ``gaussian``, the likelihood of rewards [twohot; v1, v2: gaussian].
         decoder_scale: weight of squared errors of what was seen, as its networks scale it [1, of
             raw frames; v1, v2: 0.5].
@@ -48,7 +48,7 @@ class RSSMConfig:
         dynamics_scale: weight of the divergence that trains the prior [1; v1: 1; v2: 0.8].
         representation_scale: weight of the divergence that trains the posterior [0.1; v1: 1;
             v2: 0.2].
-        free_nats: divergence below which nothing is gained [1; v1: 3; v2: 0].
+        free_nats: divergence below which nothing is gained [1; v1: 3; v2: 1].
         free: whether that is of each ``state`` or of their ``mean`` [state; v1, v2: mean].
     """
 
@@ -80,7 +80,8 @@ class RSSMConfig:
             *("decoder_scale", "reward_scale", "dynamics_scale", "representation_scale"),
             "free_nats",
         ):
-            require(getattr(self, name) >= 0.0, name, "at least 0", getattr(self, name))
+            sound = 0.0 <= getattr(self, name) < torch.inf
+            require(sound, name, "finite, at least 0", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ class RSSM(nn.Module):
         rng: torch.Generator,
         *,
         frame_shape: tuple[int, int, int] | None = None,
-        vector_entries: Sequence[int] | None = None,
+        vector_dim: int | None = None,
+        entries: Sequence[int] | None = None,
     ) -> None:
         """A model that knows nothing yet.
 
@@ -147,8 +149,8 @@ class RSSM(nn.Module):
             config: its shape.
             rng: draws the initial weights.
             frame_shape: of the frames among the observations, None if there are none.
-            vector_entries: that are seen of the vectors among the observations, None if there are
-                no vectors.
+            vector_dim: of the vectors among the observations, None if there are none.
+            entries: that are seen of these vectors, None for all.
 
         Raises:
             ValueError: if observations have neither part, or frames do not fit the convolutions.
@@ -159,7 +161,14 @@ class RSSM(nn.Module):
             given = torch.as_tensor(bound, dtype=torch.float32)
             self.register_buffer(name, given, persistent=False)
         hidden, latent = config.hidden, config.latent
-        self.senses = Senses(self.features, frame_shape, vector_entries, config.senses, rng)
+        self.senses = Senses(
+            self.features,
+            config.senses,
+            rng,
+            frame_shape=frame_shape,
+            vector_dim=vector_dim,
+            entries=entries,
+        )
         self.action_in = linear(len(self.low), hidden, rng, bias=False)
         self.stoch_in = linear(latent.size, hidden, rng)
         self.core_in = NormedSiLU(hidden)

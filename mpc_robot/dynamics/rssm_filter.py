@@ -40,6 +40,10 @@ class LatentFilters:
             worlds: which they are of.
             observations: frames, vectors, or both: ``{"frame": ..., "vector": ...}``.
             actions: what was done since the last update ``[A]``, None in the first.
+
+        Raises:
+            ValueError: if an observation is not what the model sees, or not finite; beliefs are as
+                they were then.
         """
         states = [self._states[world] or self.model.initial(1) for world in worlds]
         before = RSSMState(*(torch.cat([vars(s)[name] for s in states]) for name in _PARTS))
@@ -81,6 +85,9 @@ class LatentFilter:
         Args:
             observation: a frame, a vector, or both: ``{"frame": ..., "vector": ...}``.
             action: what was done since the last update; not looked at in the first.
+
+        Raises:
+            ValueError: if it is not what the model sees; the belief is as it was then.
         """
         features: Floats = self._filters.update([0], [observation], [action])[0]
         return features
@@ -94,6 +101,8 @@ def _seen(
 ) -> Sequences:
     """What was seen of K worlds, each a sequence of one observation."""
     parts = [senses_of(observation) for observation in observations]
+    for part in parts:
+        model.senses.check(part)
     frame, vector = (
         torch.as_tensor(np.stack([part[name] for part in parts]))[:, None]
         if name in parts[0]

@@ -22,10 +22,10 @@ class ActorConfig:
     """Shape of a policy; values of Dreamer v3 (arXiv:2301.04104) in brackets.
 
     Attributes:
-        hidden: width of each hidden layer [3 layers; v1: 4 of 400].
+        hidden: width of each hidden layer [3 layers; v1, v2: 4 of 400].
         squash: how a Gaussian is kept within bounds: ``clip`` cuts it off, with means in bounds
             and deviations from 0.1 to 1 [clip]; ``tanh`` squashes one that is wide at first (v1,
-            arXiv:1912.01603).
+            arXiv:1912.01603) [v2: a truncated normal].
         exploration: standard deviation of the noise added to real actions, as a share of half
             their range [0; v1: 0.3].
     """
@@ -39,7 +39,8 @@ class ActorConfig:
         require_choices(self)
         sound = len(self.hidden) > 0 and min(self.hidden) > 0
         require(sound, "hidden", "positive widths of one layer or more", self.hidden)
-        require(self.exploration >= 0.0, "exploration", "at least 0", self.exploration)
+        sound = 0.0 <= self.exploration < math.inf
+        require(sound, "exploration", "finite, at least 0", self.exploration)
 
 
 class Actor(nn.Module):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -43,6 +46,7 @@ class FrameSense(nn.Module):
     """uint8 frames ``[..., H, W, C]`` to features ``[..., E]``, and back from others ``[..., F]``.
 
     Attributes:
+        shape: H, W, C.
         dim: E.
     """
 
@@ -55,7 +59,7 @@ class FrameSense(nn.Module):
     ) -> None:
         """``features``: F."""
         super().__init__()
-        layers = config.channels, config.strides
+        layers, self.shape = (config.channels, config.strides), frame_shape
         self.scale = FrameNormalizer(frame_shape)
         self.encoder = FrameEncoder(frame_shape, *layers, rng)
         self.decoder = FrameDecoder(features, frame_shape, *layers, rng)
@@ -84,6 +88,7 @@ class VectorSense(nn.Module):
     cosine of a pole's angle once it swings up.
 
     Attributes:
+        shape: D, of whole vectors.
         entries: those that are seen and explained ``[C]``.
         dim: E.
     """
@@ -91,11 +96,17 @@ class VectorSense(nn.Module):
     entries: Tensor
 
     def __init__(
-        self, features: int, entries: Sequence[int], config: SensesConfig, rng: torch.Generator
+        self,
+        features: int,
+        vector_dim: int,
+        entries: Sequence[int],
+        config: SensesConfig,
+        rng: torch.Generator,
     ) -> None:
-        """``features``: F; ``entries``: C of those that vectors have."""
+        """``features``: F; ``vector_dim``: D; ``entries``: C of them."""
         super().__init__()
         hidden, dim = (config.units,) * config.layers, len(entries)
+        self.shape = (vector_dim,)
         self.register_buffer("entries", torch.tensor(entries), persistent=False)
         self.normalizer = Normalizer(dim)
         self.encoder = nn.Sequential(MLP((dim, *hidden), rng), NormedSiLU(config.units))
@@ -145,21 +156,52 @@ class Senses(nn.Module):
     def __init__(
         self,
         features: int,
-        frame_shape: tuple[int, int, int] | None,
-        vector_entries: Sequence[int] | None,
         config: SensesConfig,
         rng: torch.Generator,
+        *,
+        frame_shape: tuple[int, int, int] | None = None,
+        vector_dim: int | None = None,
+        entries: Sequence[int] | None = None,
     ) -> None:
-        """Networks for what there is, ``features`` being F; raises ValueError if it is nothing."""
+        """Networks for what there is.
+
+        Args:
+            features: F.
+            config: their shape.
+            rng: draws the initial weights.
+            frame_shape: H, W, C, None if there are no frames.
+            vector_dim: D, None if there are no vectors.
+            entries: C of vectors that are seen and explained, None for all.
+
+        Raises:
+            ValueError: if there is nothing to see.
+        """
         super().__init__()
-        seen = frame_shape is not None or vector_entries is not None
-        require(seen, "frame_shape, vector_entries", "at least one of them", None)
+        seen = frame_shape is not None or vector_dim is not None
+        require(seen, "frame_shape, vector_dim", "at least one of them", None)
         self.frame = self.vector = None
         if frame_shape is not None:
             self.frame = FrameSense(features, frame_shape, config, rng)
-        if vector_entries is not None:
-            self.vector = VectorSense(features, vector_entries, config, rng)
+        if vector_dim is not None:
+            chosen = range(vector_dim) if entries is None else entries
+            self.vector = VectorSense(features, vector_dim, chosen, config, rng)
         self.dim = sum(sense.dim for sense in (self.frame, self.vector) if sense is not None)
+
+    def check(self, parts: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Refuse an observation that is not made of these parts, or not of numbers.
+
+        Raises:
+            ValueError: naming the part, what was expected and what came.
+        """
+        senses = {"frame": self.frame, "vector": self.vector}
+        known = {name: sense.shape for name, sense in senses.items() if sense is not None}
+        meant = " and ".join(known)
+        require(parts.keys() == known.keys(), "observation", meant, " and ".join(parts))
+        for name, part in parts.items():
+            require(part.shape == known[name], name, f"shape {known[name]}", part.shape)
+            finite = np.isfinite(part).ravel()
+            first = int(finite.argmin())
+            require(bool(finite[first]), f"{name}[{first}]", "a finite number", part.flat[first])
 
     def fit(self, frame: Tensor | None, vector: Tensor | None) -> None:
         """Take the scale of what was seen."""

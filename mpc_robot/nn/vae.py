@@ -41,7 +41,8 @@ class VAEConfig:
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         pairs = len(self.channels) == len(self.strides)
         require(pairs, "strides", f"one per entry of channels {self.channels}", self.strides)
-        require(self.tolerance >= 0.0, "tolerance", "at least 0 nats", self.tolerance)
+        sound = 0.0 <= self.tolerance < torch.inf
+        require(sound, "tolerance", "finite, at least 0 nats", self.tolerance)
         require(0.0 < self.frame_scale < torch.inf, "frame_scale", "positive", self.frame_scale)
 
 

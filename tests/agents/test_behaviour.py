@@ -187,7 +187,7 @@ def test_the_critic_learns_what_states_are_worth(config: BehaviourConfig) -> Non
 def small_world() -> tuple[RSSM, RSSMState]:
     """A recurrent model that nobody has trained, whose rewards vary, and states of it."""
     shape = RSSMConfig(latent=GaussianConfig(4), deter=16, hidden=16, units=16, rewards="gaussian")
-    model = RSSM(BOUNDS, shape, generator(), vector_entries=range(1))
+    model = RSSM(BOUNDS, shape, generator(), vector_dim=1)
     with torch.no_grad():
         model.reward.network[-1].weight.normal_(generator=generator(7))
     state = RSSMState(*(torch.randn(500, 4, n, generator=generator(n)) for n in (16, 4)))
@@ -251,6 +251,7 @@ def test_a_target_critic_is_replaced_now_and_then() -> None:
         ({"horizon": 0}, "horizon: expected at least 1, got 0"),
         ({"discount": 1.0}, r"discount: expected in \(0, 1\)"),
         ({"reinforce": 1.5}, r"reinforce: expected in \[0, 1\]"),
+        ({"entropy": np.inf}, "entropy: expected finite, at least 0, got inf"),
         ({"critic_hidden": ()}, "critic_hidden: expected positive widths"),
         ({"percentiles": (0.9, 0.1)}, "percentiles: expected shares that ascend"),
         ({"starts": 1}, "starts: expected at least 2 for replay_scale, got 1"),

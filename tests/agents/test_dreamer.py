@@ -304,3 +304,18 @@ def test_a_plan_is_worth_what_is_imagined_and_what_the_critic_holds_of_its_end()
 def test_settings_that_make_no_sense(setting: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **setting)  # type: ignore[arg-type]
+
+
+def test_exploring_is_drawn_from_the_policy_and_disturbed_in_the_first_version() -> None:
+    """Of policies that are as certain as they can be."""
+    spread = {}
+    for version in VERSIONS:
+        agent = make("Cart-v0", config=small(version))
+        agent.steps = agent.config.warmup_steps
+        with torch.no_grad():
+            agent.behaviour.actor.network[-1].bias[1] = -30.0
+        actions = agent._explore(torch.zeros(2_000, agent.model.features))
+        assert agent.act(np.zeros(2), explore=True) != agent.act(np.zeros(2), explore=True)
+        assert agent.act(np.zeros(2), explore=False) == 0.0
+        spread[version] = (actions.std() / agent.spec.action_high[0]).item()
+    assert spread == pytest.approx({"v1": 0.3, "v2": 0.1, "v3": 0.1}, rel=0.1)

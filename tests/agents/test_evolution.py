@@ -49,14 +49,15 @@ def test_it_is_the_library_fed_with_the_same_numbers() -> None:
         assert ours.sigma == pytest.approx(theirs.sigma, rel=1e-9)
 
 
-@pytest.mark.parametrize(("size", "population"), [(7, 4), (300, 8)])
+@pytest.mark.parametrize(("size", "population", "before"), [(7, 4, 10), (300, 8, 10), (7, 4, 0)])
 def test_saved_between_generations_it_goes_on_to_the_bit(
-    size: int, population: int, tmp_path: Path
+    size: int, population: int, before: int, tmp_path: Path
 ) -> None:
-    """Also with few candidates, and in many dimensions, with eigenvectors of a while ago."""
+    """Also with few candidates, with eigenvectors of a while ago, and with nothing learned yet."""
     rng, other = generator(1), generator(2)
     original, restored = (CMAES(np.zeros(size), 0.2, population, g) for g in (rng, other))
-    for _ in range(10):
+    original.evolve(lambda found: torch.full((population,), torch.nan))
+    for _ in range(before):
         original.evolve(hill)
     checkpoint.save(tmp_path, {"search": original.state_dict()}, {}, 0)
     restored.load_state_dict(checkpoint.load(tmp_path, {})["search"])

@@ -1,4 +1,4 @@
-"""World Models on a dot that is pushed along a line, and in dreams whose returns are known."""
+"""World Models on a dot that is pushed along a line."""
 
 from __future__ import annotations
 
@@ -12,15 +12,12 @@ import numpy as np
 import pytest
 import torch
 from tests.second_device import second_device
-from torch import Tensor
 
 from mpc_robot.agents import agent_kind
 from mpc_robot.agents.devices import place
-from mpc_robot.agents.evolution import CMAES
-from mpc_robot.agents.world_models import WorldModels, WorldModelsConfig, dream, linear_actions
+from mpc_robot.agents.world_models import WorldModels, WorldModelsConfig
 from mpc_robot.data.replay import Experience
 from mpc_robot.data.sequences import SequenceReplay
-from mpc_robot.dynamics.base import Transition
 from mpc_robot.dynamics.mdn_rnn import MDNRNNConfig
 from mpc_robot.envs import get_task, make_env, pixel_spec
 from mpc_robot.errors import CheckpointError
@@ -102,87 +99,6 @@ def live(agent: WorldModels, steps: int) -> list[tuple[float, dict[str, float]]]
                 lived.append((float(action[0]), agent.update()))
                 observation = reached
     return lived
-
-
-# The controller and its dreams.
-
-
-def test_a_controller_is_a_matrix_and_biases_within_bounds() -> None:
-    rng = np.random.default_rng(0)
-    low, high = np.array([-3.0, 0.0]), np.array([1.0, 2.0])
-    weights, features = rng.normal(size=(5, 2 * 4)), rng.normal(size=(5, 7, 3))
-    parts = (torch.from_numpy(each) for each in (weights, features, low, high))
-    actions = linear_actions(*parts)
-    for candidate, rollout in np.ndindex(5, 7):
-        matrix = weights[candidate].reshape(2, 4)
-        said = np.tanh(matrix[:, :3] @ features[candidate, rollout] + matrix[:, 3])
-        expected = low + (high - low) * (said + 1.0) / 2.0
-        np.testing.assert_allclose(actions[candidate, rollout], expected)
-
-
-@dataclasses.dataclass
-class Point:
-    """A state that is one number, of which a controller sees its own features."""
-
-    latent: Tensor
-
-    @property
-    def features(self) -> Tensor:
-        return self.latent
-
-
-class PointModel:
-    """``z' = z + a + noise / 10``; a step earns ``-z'^2``, and the episode goes on by chance."""
-
-    low, high = -torch.ones(1), torch.ones(1)
-
-    def __init__(self, continues: float = 1.0) -> None:
-        self.goes_on = continues
-
-    def begin(self, latent: Tensor) -> Point:
-        return Point(latent)
-
-    def noise(self, rows: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        return torch.rand(rows, 1, generator=rng), torch.randn(rows, 1, generator=rng)
-
-    def imagine(
-        self, state: Point, action: Tensor, noise: tuple[Tensor, Tensor]
-    ) -> Transition[Point]:
-        latent = state.latent + action + 0.1 * noise[1]
-        goes_on = torch.full((len(latent),), self.goes_on)
-        return Transition(Point(latent), -(latent[:, 0] ** 2), goes_on)  # type: ignore[type-var]
-
-
-@pytest.mark.parametrize("continues", [1.0, 0.8])
-def test_dreams_are_the_same_for_all_and_earn_while_they_go_on(continues: float) -> None:
-    model: Any = PointModel(continues)
-    rng = torch.Generator().manual_seed(0)
-    weights, start = torch.randn(3, 2, generator=rng), torch.randn(4, 1, generator=rng)
-    returns = dream(model, weights, start, 5, torch.Generator().manual_seed(1))
-    again = torch.Generator().manual_seed(1)
-    noise = torch.stack([model.noise(4, again)[1][:, 0] for _ in range(5)])
-    for candidate, rollout in np.ndindex(3, 4):
-        z, expected = start[rollout, 0], 0.0
-        for t in range(5):
-            action = torch.tanh(weights[candidate, 0] * z + weights[candidate, 1])
-            z = z + action + 0.1 * noise[t, rollout]
-            expected = expected - continues**t * float(z**2)
-        assert returns[candidate, rollout].item() == pytest.approx(expected, rel=1e-4)
-
-
-def test_the_best_controller_of_a_known_dream_is_found() -> None:
-    """Nothing is better than to go straight to 0: what is lost is the noise, and the way."""
-    model: Any = PointModel()
-    rng = torch.Generator().manual_seed(0)
-    search, start = CMAES(np.zeros(2), 0.3, 8, rng), torch.linspace(-0.8, 0.8, 8)[:, None]
-    for _ in range(40):
-        search.evolve(lambda found: dream(model, found, start, 10, rng).mean(dim=1))
-    weights = torch.from_numpy(search.mean).float()[None]
-    found = dream(model, weights, start, 10, rng).mean().item()
-    assert found > -10 * 0.01 - 0.1  # the noise of each step, and little more
-
-
-# The agent.
 
 
 def test_random_actions_are_uniform_and_held_for_a_random_time() -> None:
@@ -280,6 +196,35 @@ def test_codes_are_what_is_seen_in_each_frame() -> None:
     torch.testing.assert_close(same.vector, expected.detach(), rtol=1e-4, atol=1e-5)
     assert torch.equal(same.action, drawn.action) and torch.equal(same.is_first, drawn.is_first)
     torch.testing.assert_close(agent._first_codes(), same.vector[same.is_first])
+
+
+def test_latents_are_drawn_as_wide_as_they_were_seen() -> None:
+    codes = torch.tensor([3.0, -1.0, 0.5, 2.0]).expand(4_000, 4)
+    drawn = make()._drawn(codes)
+    torch.testing.assert_close(drawn.mean(dim=0), codes[0, :2], atol=0.15, rtol=0.0)
+    torch.testing.assert_close(drawn.std(dim=0), codes[0, 2:], atol=0.1, rtol=0.0)
+
+
+def test_frames_are_scaled_once_for_all_rounds() -> None:
+    """Else what the last round learned to see would be seen otherwise by the next."""
+    agent = make()
+    live(agent, 100)
+    assert (agent.round, agent.stage) == (1, 0)
+    scale = {name: part.clone() for name, part in agent.vae.scale.state_dict().items()}
+    live(agent, 40)
+    assert (agent.round, agent.stage) == (1, 1)
+    assert all(torch.equal(scale[k], part) for k, part in agent.vae.scale.state_dict().items())
+
+
+def test_what_was_believed_ends_with_the_memory_that_believed_it() -> None:
+    """A round ends in the middle of an episode: what follows is as in an episode that begins."""
+    agent, frame = make(), np.zeros((16, 16, 3), np.uint8)
+    live(agent, 100)
+    agent.act(frame, explore=False)
+    agent.stage, agent.done = 3, TINY.generations - 1
+    agent.update()
+    assert agent.round == 2
+    assert agent.act(frame, explore=False) == agent.controller().act(frame)
 
 
 def test_its_controller_acts_without_exploring_by_what_the_agent_becomes() -> None:

@@ -269,3 +269,10 @@ def test_the_end_of_sequences_is_the_end_of_each_part() -> None:
     assert last.reward.tolist() == last.vector[..., 0].tolist() == [[3.0, 4.0], [8.0, 9.0]]
     assert last.is_first.shape == last.truncated.shape == (2, 2)
     assert seen.last(7).reward.tolist() == reward.tolist()
+
+
+def test_a_replay_that_wrapped_around_holds_the_same_after_its_own_state() -> None:
+    ours = filled([44], capacity=30)
+    before = drawn(ours.sequences(np.array([0]), len(ours)))
+    ours.load_state_dict(ours.state_dict())
+    assert drawn(ours.sequences(np.array([0]), len(ours))) == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -118,6 +120,17 @@ def test_what_is_imagined_is_drawn_from_what_is_foreseen_and_follows_from_the_se
     torch.testing.assert_close(after.state.latent, drawn[:, 1])
     torch.testing.assert_close(after.reward, ours.reward(after.state.features))
     assert ((after.continues > 0) & (after.continues < 1)).all()
+
+
+def test_a_hot_dream_is_drawn_from_a_wider_mixture() -> None:
+    """Components are likelier alike by 2, and their variances are twice as large."""
+    ours = model(replace(SMALL, temperature=2.0))
+    state, action = ours.begin(torch.randn(50, 4, generator=generator(2))), torch.ones(50, 2)
+    uniform, normal = ours.noise(50, generator(3))
+    foreseen = ours._foreseen(ours.remember(state, action, state.latent).hidden)
+    latent = ours.imagine(state, action, (uniform, normal)).state.latent
+    torch.testing.assert_close(latent, foreseen.sample(uniform, normal, 2.0))
+    assert not torch.allclose(latent, foreseen.sample(uniform, normal))
 
 
 def test_a_rollout_is_its_steps() -> None:

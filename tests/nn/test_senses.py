@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
@@ -19,8 +23,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def senses(frame_shape: tuple[int, int, int] | None, vector_dim: int | None) -> Senses:
-    entries = None if vector_dim is None else range(vector_dim)
-    return Senses(FEATURES, frame_shape, entries, CONFIG, generator())
+    return Senses(FEATURES, CONFIG, generator(), frame_shape=frame_shape, vector_dim=vector_dim)
 
 
 def seen(*rows: int) -> tuple[Tensor, Tensor]:
@@ -80,5 +83,41 @@ def test_what_is_not_there_is_not_drawn() -> None:
     drawn, said = senses(None, 3).decode(features)
     assert drawn is None and said is not None
     assert senses(None, 3).losses(features, None, vector).keys() == {"vector"}
-    with pytest.raises(ValueError, match="frame_shape, vector_entries: expected at least one"):
+    with pytest.raises(ValueError, match="frame_shape, vector_dim: expected at least one"):
         senses(None, None)
+
+
+def test_entries_that_are_not_chosen_are_not_seen() -> None:
+    ours = Senses(FEATURES, CONFIG, generator(), vector_dim=3, entries=[2, 0])
+    vector, other = seen(20)[1], seen(20)[1]
+    other[:, 1] += 5.0
+    assert torch.equal(ours.encode(None, vector), ours.encode(None, other))
+    assert torch.equal(ours.chosen(vector), vector[:, [2, 0]])
+    drawn = ours.decode(torch.zeros(4, FEATURES))[1]
+    assert drawn is not None and drawn.shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            {"frame": np.zeros(SHAPE, np.uint8)},
+            "observation: expected frame and vector, got 'frame'",
+        ),
+        (
+            {"frame": np.zeros(SHAPE, np.uint8), "vector": np.zeros(5)},
+            r"vector: .* \(3,\), got \(5,",
+        ),
+        ({"frame": np.zeros((4, 4, 3)), "vector": np.zeros(3)}, r"frame: .* \(8, 8, 3\), got \(4,"),
+        (
+            {"frame": np.zeros(SHAPE, np.uint8), "vector": np.array([0.0, np.nan, np.inf])},
+            r"vector\[1\]: expected a finite number, got .*nan",
+        ),
+    ],
+)
+def test_what_is_not_what_is_seen_is_refused(
+    parts: dict[str, npt.NDArray[Any]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        senses(SHAPE, 3).check(parts)
+    senses(SHAPE, 3).check({"frame": np.zeros(SHAPE, np.uint8), "vector": np.ones(3)})
