@@ -209,11 +209,6 @@ def learning_plot(draw: Callable[[Sequence[Result]], Figure]) -> Figure:
     return draw(load("sample_efficiency"))
 
 
-def every_table(benchmark: str, of: str) -> str:
-    """All rows of all results of a benchmark; ``of`` heads the column of what is beside."""
-    return _beside([row for result in load(benchmark) for row in result["rows"]], of)
-
-
 def plan_or_policy_table(agents: tuple[str, ...]) -> str:
     """What agents' policies return, and plans in the models that they were trained in."""
     found = [result for result in load("plan_or_policy") if result["agent"] in agents]
@@ -272,7 +267,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "sac_check": partial(rows_table, "sac_check", "compare", "beside"),
     "guided_planning": partial(plan_or_policy_table, ("dhmbpo",)),
     "latent_planning": partial(plan_or_policy_table, DREAMERS),
-    "dyna_q": partial(every_table, "dyna_q", "beside"),
+    **{name: partial(rows_table, "dyna_q", name, "beside") for name in dyna_q.EXPERIMENTS},
     "caution": partial(rows_table, "caution", "caution", "without"),
     "search": partial(rows_table, "search", "search", "beside"),
     "tree_control": partial(rows_table, "tree_control", "tree_control", "beside"),

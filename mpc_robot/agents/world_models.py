@@ -47,7 +47,8 @@ class WorldModelsConfig:
         vae: V, the autoencoder.
         memory: M, the recurrent network.
         rounds: of the iterative procedure [1]; each takes ``collect_steps`` actions, those that pay
-            for its updates, and one per generation. What acts is what the last round came to.
+            for its updates, and one per generation. What acts is what the last round came to:
+            before the first is over, nothing.
         collect_steps: actions of a round before it learns [10,000 episodes].
         hold: actions that a random one is held for at most: so much more is seen than where white
             noise leads [10 in its second experiment].

@@ -89,7 +89,7 @@ def parse(name: str, kind: Any, argv: Sequence[str], default: Any = None) -> Com
                 args=list(argv),
                 default=default,
                 prog=f"mpc-robot {name}",
-                config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+                config=(tyro.conf.AvoidSubcommands,),
             )
         except SystemExit as stop:
             if not stop.code:

@@ -34,6 +34,8 @@ OPTIONAL = {
     "rclpy": ("ros", "mpc-robot ros2, where no /opt/ros is sourced"),
     "cyclonedds": ("dds", "mpc-robot ros2 --transport dds"),
     "mcap": ("mcap", "mpc-robot ros2 --record"),
+    "pyspiel": ("games", "games, such as tic_tac_toe"),
+    "Box2D": ("box2d", "CarRacing-v3"),
     "pytorch_mppi": ("bench", "benchmarks/planning.py"),
 }
 """Module -> (the extra that installs it, what it is for)."""

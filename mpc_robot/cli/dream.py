@@ -26,7 +26,7 @@ from mpc_robot.training.trust_dream import AHEAD, CONTEXT, DreamErrors, is_frame
 
 @dataclass(frozen=True)
 class Dream:
-    """Show what a run's world model imagines beside what then happened.
+    """Show what the world model of a Dreamer run imagines beside what then happened.
 
     It leaves dream.mp4 in the run's folder (of tasks seen as vectors, dream.png) and writes its
     report.md anew, with the error of imagination by step.

@@ -45,8 +45,8 @@ _POLL = 0.05  # s between looks at whether to end
 class Ros2:
     """Control a robot over ROS 2, with a planner in a process of its own.
 
-    Topics and frames are those of --topics; how the robot is driven can be changed live as
-    parameters of the node. Over dds there is no node: the loop runs and is armed at once.
+    Topics and frames are those of --topics. Limits and watchdogs of --control can be changed live,
+    as parameters of the node. Over dds there is no node: the loop runs and is armed at once.
 
     Attributes:
         task: what to do.
@@ -86,6 +86,8 @@ class Ros2:
         """Raises ValueError if a setting makes no sense."""
         require(self.budget > 0, "budget", "positive", self.budget)
         require(self.seconds is None or self.seconds > 0, "seconds", "positive", self.seconds)
+        sampling = self.timing.sampling in {"zero", self.control.sampling}
+        require(sampling, "timing.sampling", "that of control.sampling", self.timing.sampling)
         for_node = self.wait or bool(self.ros_args)
         require(self.transport == "ros2" or not for_node, "transport", "ros2, for a node", "dds")
 
@@ -244,6 +246,7 @@ def parse_ros2(argv: Sequence[str]) -> Command:
     Raises:
         UnknownNameError: if there is no such controller, task or dynamics.
         CheckpointError: if the run to plan in is damaged, or of another task.
+        ValueError: if an option is not known or missing, or its value makes no sense.
     """
     words, ros_args = _split(argv)
     task, name = peek(words, "--task"), peek(words, "--controller")

@@ -14,7 +14,11 @@ from mpc_robot.envs import TASKS, Task, env_spec, make_env
 
 @dataclass(frozen=True)
 class Tasks:
-    """List the tasks; any other Gymnasium id with continuous actions works too."""
+    """List the tasks; other Gymnasium ids work too.
+
+    They may be module:Id, of continuous or numbered actions, end in +pixels, +stack3 or +repeat2,
+    or be a game of OpenSpiel such as tic_tac_toe; what an agent does not take, it says.
+    """
 
     common: Common = field(default_factory=CommonOptions)
 

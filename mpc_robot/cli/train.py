@@ -39,14 +39,15 @@ VALUE_DISCOUNT = 0.99
 class Train(Generic[AgentConfig]):
     """Train an agent, or go on with a run that was stopped: train --resume DIR.
 
-    The agent's own settings and the task's preset are listed by train --agent A --task T --help.
+    The agent's own settings and the task's preset are listed by train --agent A --task T --help;
+    what stands there in brackets behind a setting is its value in the paper.
 
     Attributes:
         out: folder to make; it must not hold a run yet.
         train: what to train on what, and for how long.
         config: settings of the agent; the default is the task's preset.
         optimizer: search for a plan in place of the preset's: random-shooting, predictive-sampling,
-            cem, icem or mppi; it brings its own --config.optimizer settings.
+            cem, icem, mppi or gradient; it brings its own --config.optimizer settings.
         value: close the horizon with a learned value function or not, in place of the preset's
             choice; on brings --config.value settings and a discount of 0.99 at most.
         size: of Dreamer's networks, in place of the preset's, which is tiny: 1m, 12m, 25m or 50m.

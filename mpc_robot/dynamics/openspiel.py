@@ -34,7 +34,7 @@ class OpenSpielModel:
         rollouts: int = 1,
         discount: float = 1.0,
     ) -> None:
-        """Search in ``game``, from :func:`load_game`.
+        """Search in ``game``, from :func:`mpc_robot.envs.openspiel.load_game`.
 
         Args:
             game: the game.

@@ -18,7 +18,7 @@ def divergences(posterior: Latent, prior: Latent, config: RSSMConfig) -> tuple[T
     Both are ``KL(posterior || prior)``, but gradients flow into one side only: into the prior so
     that it foresees (dynamics), into the posterior so that it can be foreseen (representation).
     With weights 0.8 and 0.2 it is KL balancing (arXiv:2010.02193, algorithm 2); below
-    ``free_nats`` no gradient flows (arXiv:2301.04104, eq. 5).
+    ``free_nats`` no gradient flows (arXiv:2301.04104v2, eq. 3).
     """
     dynamics, representation = posterior.detach().kl(prior), posterior.kl(prior.detach())
     if config.free == "mean":
@@ -32,7 +32,7 @@ def model_loss(
     """The loss of sequences ``[B, T]``, the states that explain them, and metrics.
 
     Squared errors of what was seen, likelihoods of rewards and of going on, and divergences
-    (arXiv:2301.04104, eq. 4 and 5). Truncation is no part of what is learned.
+    (arXiv:2301.04104v2, eq. 2 and 3). Truncation is no part of what is learned.
     """
     config = model.config
     states, posterior, prior = model.observe(seen, rng)

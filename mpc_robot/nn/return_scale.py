@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class ReturnScale(nn.Module):
-    """The range of most returns, as a moving average (arXiv:2301.04104, eq. 7).
+    """The range of most returns, as a moving average (arXiv:2301.04104v2, eq. 7).
 
     ``S = max(1, P95 - P5)``: returns are scaled down but never up, so that noise of returns that
     are all alike stays small.

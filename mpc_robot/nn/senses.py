@@ -83,7 +83,7 @@ class FrameSense(nn.Module):
 class VectorSense(nn.Module):
     """Chosen entries of vectors to features ``[..., E]``, and back from others ``[..., F]``.
 
-    The size of entries is squashed by symlog (arXiv:2301.04104, eq. 9). Then each is centred, and
+    The size of entries is squashed by symlog (arXiv:2301.04104v2, eq. 9). Then each is centred, and
     its unit is its root mean square: what has hardly varied yet may well do so later, such as the
     cosine of a pole's angle once it swings up.
 

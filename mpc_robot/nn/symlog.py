@@ -9,7 +9,7 @@ from mpc_robot.nn.bins import cross_entropy, mirrored
 
 
 def symlog(x: Tensor) -> Tensor:
-    """``sign(x) log(1 + |x|)`` (arXiv:2301.04104, eq. 9)."""
+    """``sign(x) log(1 + |x|)`` (arXiv:2301.04104v2, eq. 9)."""
     return x.sign() * x.abs().log1p()
 
 
@@ -19,10 +19,10 @@ def symexp(x: Tensor) -> Tensor:
 
 
 class TwoHot(nn.Module):
-    """A number as probabilities of bins, spaced evenly in symlog (arXiv:2301.04104, eq. 10 and 11).
+    """A number as probabilities of bins, spaced evenly in symlog.
 
     A target lies between two neighbouring bins, which share its probability so that their mean is
-    the target; beyond the outermost bin, it is that bin.
+    the target; beyond the outermost bin, it is that bin (arXiv:2301.04104v2, eq. 10 and 11).
     """
 
     values: Tensor

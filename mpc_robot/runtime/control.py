@@ -43,9 +43,9 @@ class ControlConfig:
         acceleration: greatest change of that per s.
         jerk: greatest change of that per s.
         watchdogs: what counts as a fault.
-        on_trip: what to do then: ``rest`` switches motors off and has servos hold the last command,
-            ``hold`` holds the last command, ``damp`` brakes the joints, ``carry`` holds them
-            against gravity.
+        on_trip: what to do at a fault: ``rest`` switches motors off and has servos hold the last
+            command, ``hold`` holds the last command, ``damp`` brakes the joints, ``carry`` holds
+            them against gravity.
         damping: of ``damp`` and ``carry``, N·m·s/rad or N·s/m.
         patience: time without a plan, s, after which the planner is begun anew.
         real_time: run the loop's thread under real-time scheduling (SCHED_FIFO), so that nothing

@@ -15,7 +15,7 @@ class Event:
 
     Attributes:
         stamp: when, s on the plant's clock.
-        name: what, such as ``trip``, ``recovered``, ``intervention``.
+        name: what, such as ``fault``, ``trip``, ``recovered``, ``limited``.
         reason: why.
     """
 

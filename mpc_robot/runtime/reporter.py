@@ -17,9 +17,9 @@ class LoopReporter:
     The file is replaced as a whole: whenever anybody is killed, it is one of its versions.
     """
 
-    def __init__(self, loop: ControlLoop, path: Path, every: float = 1.0) -> None:
+    def __init__(self, loop: ControlLoop, path: str | Path, every: float = 1.0) -> None:
         """Report to ``path`` every ``every`` s within a ``with`` block."""
-        self._loop, self._path, self._every = loop, path, every
+        self._loop, self._path, self._every = loop, Path(path), every
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._report, daemon=True)
 

@@ -31,7 +31,7 @@ class Watchdogs:
             should be less than the horizon: after its end, a plan's last command is held.
         divergence: distance of a state from what was forecast of it that is too much, rad or m.
         recover_after: time without any fault after which the plan is followed again, s.
-        blend: time over which command and plan are mixed then, so that nothing jumps, s.
+        blend: time over which commands then pass from the safe action to the plan, s.
     """
 
     state_age: float = 0.1

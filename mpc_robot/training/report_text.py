@@ -47,7 +47,7 @@ def _in_short(trust: Trust) -> list[str]:
         points += [_gap(trust, trust.plan), _promise(trust.plan.learned)]
     if trust.dream is not None:
         points.append(_foreseen(trust, trust.dream))
-    return points or ["This agent has neither a probabilistic ensemble nor a planner to measure."]
+    return points or ["This agent has no model or plan of a kind that is measured here."]
 
 
 def _trusted(trust: Trust, model: ModelTrust) -> str:
@@ -231,7 +231,9 @@ Points above the dashed line are more wrong than unsure."""
 
 def _plan(trust: Trust) -> str:
     if trust.plan is None:
-        return "## 4. The plan\n\nThis agent does not plan: there is no promise to hold it to."
+        return (
+            "## 4. The plan\n\nThis agent does not plan by MPC: there is no promise to hold it to."
+        )
     learned, best = trust.plan.learned, trust.plan.oracle
     rows = [_planner_row("learned model", learned)]
     if isinstance(best, Rehearsal):

@@ -33,7 +33,8 @@ class TrainConfig:
     """What to train on what, and for how long.
 
     Attributes:
-        agent: name of the learner.
+        agent: name of the learner: alphazero, dhmbpo, dreamer, dreamer-v1, dreamer-v2, dyna-q,
+            dyna-q-plus, mbpo, muzero, pets, prioritized-sweeping, sac or world-models.
         task: name of the task.
         seed: everything random in the run follows from it.
         steps: env steps to take; the episode under way at the last one is finished.

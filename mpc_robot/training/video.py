@@ -42,7 +42,8 @@ def renderable_env(task: Task) -> gym.Env[Any, Any]:
         reason = str(error).partition("\n")[0]
         raise RenderingUnavailable(
             f"{task.name} can not be rendered here ({type(error).__name__}: {reason}); without a "
-            "display MuJoCo needs EGL or OSMesa, see MUJOCO_GL"
+            "display MuJoCo needs EGL or OSMesa, see MUJOCO_GL, and any other environment needs a "
+            "render mode rgb_array"
         ) from error
     return env
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from mpc_robot.agents import AGENTS
 from mpc_robot.cli import main
 from mpc_robot.envs import TASKS
 from mpc_robot.errors import PlantError
@@ -239,6 +240,13 @@ def test_help_of_an_agent_shows_the_preset(capsys: pytest.CaptureFixture[str]) -
     assert main([*TRAIN, "--help"]) == GOOD
     text = capsys.readouterr().out
     assert "--config.rate" in text and "default: 0.002" in text
+
+
+def test_help_names_every_agent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == GOOD
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    named = text[text.index("name of the learner: ") :].partition(". ")[0]
+    assert set(re.split(r", | or ", named.partition(": ")[2])) == set(AGENTS) - {"fake"}
 
 
 def test_a_horizon_shorter_than_a_control_period(capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,3 +49,10 @@ def test_help_lists_the_settings(
 ) -> None:
     assert main([command, *ARM, "--help"]) == 0
     assert option in capsys.readouterr().out
+
+
+def test_how_plans_are_sampled_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["ros2", *ARM, "--transport", "dds", "--timing.sampling", "cubic"]
+    assert main(words) != 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "timing.sampling: expected that of control.sampling, got 'cubic'" in said

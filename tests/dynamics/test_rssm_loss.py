@@ -200,7 +200,7 @@ def test_the_loss_weighs_its_parts_as_the_config_says(config: RSSMConfig) -> Non
 
 
 def test_versions_weigh_divergences_as_their_papers_do() -> None:
-    """arXiv:1912.01603 and arXiv:2010.02193, algorithm 2; arXiv:2301.04104, eq. 4."""
+    """arXiv:1912.01603 and arXiv:2010.02193, algorithm 2; arXiv:2301.04104v2, eq. 2."""
     fields = ("dynamics_scale", "representation_scale", "free_nats", "free")
     of = {name: tuple(getattr(VERSIONS[name], field) for field in fields) for name in VERSIONS}
     assert of["v1"] == (1.0, 1.0, 3.0, "mean")

@@ -361,7 +361,7 @@ def test_a_report_that_fails_leaves_the_last_one(
 
 def test_an_agent_without_model_and_plan(tmp_path: Path, fake_agent: Callable[[int], Any]) -> None:
     text, numbers = write(tmp_path, get_task("Pendulum-v1"), fake_agent(0))
-    assert "neither a probabilistic ensemble nor a planner" in text
+    assert "no model or plan of a kind that is measured here" in text
     assert numbers["model"] is None and numbers["plan"] is None
     assert {path.name for path in tmp_path.iterdir()} == {"report.md", "report.json"}
 
