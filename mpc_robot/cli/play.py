@@ -59,6 +59,8 @@ class Human:
 class Play:
     """Play a game against what a run has learned, in the terminal.
 
+    Moves are typed as numbers or in OpenSpiel's words; anything else lists those that are legal.
+
     Attributes:
         path: the run's folder.
         games: how many; you begin every other one.

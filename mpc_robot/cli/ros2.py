@@ -51,7 +51,8 @@ class Ros2:
     Attributes:
         task: what to do.
         planner: how to plan; what is not said is as is known to suit the task.
-        controller: the optimizer, by its name; its settings are those of --planner.optimizer.
+        controller: random-shooting, predictive-sampling, cem, icem, mppi or, in a learned model,
+            gradient; its settings are those of --planner.optimizer.
         dynamics: the model to plan in: simulator, or the folder of a training run.
         control: how the robot is driven.
         timing: how plans are timed.

@@ -217,7 +217,8 @@ class Run(Generic[OptimizerConfig]):
     Attributes:
         task: what to do.
         config: settings of the optimizer.
-        controller: who decides: an optimizer's name, ilqr, tree-search, or random.
+        controller: who decides: random-shooting, predictive-sampling, cem, icem, mppi, gradient,
+            ilqr, tree-search or random.
         dynamics: the model to plan in: simulator, or the folder of a training run.
         horizon: how far a plan looks ahead, s.
         knots: free actions of a plan, spread over the horizon; one per control step by default.
