@@ -48,7 +48,7 @@ $(BIN)/pip:
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(PIP) --no-build-isolation -e '.[bench,box2d,dev,dds,games,mcap]'
+	$(PIP) --no-build-isolation -e '.[bench,box2d,dev,dds,games,mcap,viz]'
 	@touch $@
 
 # ROS 2 from wheels, in an environment of its own that takes everything else from .venv.

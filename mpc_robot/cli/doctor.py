@@ -36,6 +36,7 @@ OPTIONAL = {
     "mcap": ("mcap", "mpc-robot ros2 --record"),
     "pyspiel": ("games", "games, such as tic_tac_toe"),
     "Box2D": ("box2d", "CarRacing-v3"),
+    "viser": ("viz", "mpc-robot run --view"),
     "pytorch_mppi": ("bench", "benchmarks/planning.py"),
 }
 """Module -> (the extra that installs it, what it is for)."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import tyro
 from rich.console import Console
@@ -18,12 +18,11 @@ from mpc_robot.cli.common import (
     Common,
     CommonOptions,
     Outcome,
-    evaluation_outcome,
-    evaluation_table,
     parse,
     peek,
     with_optimizer,
 )
+from mpc_robot.cli.episodes import EpisodeOptions, Episodes
 from mpc_robot.controllers import (
     ILQR,
     MPC,
@@ -47,72 +46,13 @@ from mpc_robot.controllers.tree_planner import (
 from mpc_robot.dynamics.simulator import Simulator
 from mpc_robot.envs import EnvSpec, Task, env_spec, get_task, make_env
 from mpc_robot.errors import CheckpointError, UnknownNameError, require
-from mpc_robot.training.evaluation import evaluate
 from mpc_robot.training.runs import open_run
-from mpc_robot.training.tree_picture import draw_first_tree
 
 OptimizerConfig = TypeVar("OptimizerConfig")
 TreeSettings = TypeVar("TreeSettings")
 
 RANDOM, ILQR_NAME, TREE, GRADIENT = "random", "ilqr", "tree-search", "gradient"
 SIMULATOR = "simulator"
-
-
-@dataclass(frozen=True)
-class EpisodeOptions:
-    """What to do with a controller.
-
-    Attributes:
-        episodes: how many.
-        steps: end episodes after so many control steps, besides the task's own limit.
-        seed: the same seed gives the same episodes again.
-        video: MP4 to film the first episode to.
-        plan_video: MP4 to film the first episode to, with the candidates of each plan in the scene.
-        trace: site or body whose paths the plan video draws; by default a tip or the torso.
-        tree: SVG to draw the tree behind the first decision to, of a tree search.
-    """
-
-    episodes: int = 1
-    steps: int | None = None
-    seed: int = 0
-    video: Path | None = None
-    plan_video: Path | None = None
-    trace: str | None = None
-    tree: Path | None = None
-
-    def __post_init__(self) -> None:
-        """Raises ValueError if there is a point to trace, but no video."""
-        if self.trace and not self.plan_video:
-            raise ValueError("trace: expected a plan_video to draw it in, got none")
-
-    def run(self, task: Task, controller: Controller, title: str, console: Console) -> Outcome:
-        """Let it act, and print a table of the episodes.
-
-        Raises:
-            ValueError: if a tree is to be drawn, and the controller searches none.
-        """
-        evaluation = evaluate(
-            task,
-            draw_first_tree(controller, self.tree) if self.tree else controller,
-            self.episodes,
-            self.seed,
-            max_steps=self.steps,
-            video=self.video,
-            plan_video=self.plan_video,
-            trace=self.trace,
-        )
-        console.print(evaluation_table(evaluation, f"{title} on {task.name}"))
-        return {
-            "seed": self.seed,
-            "video": None if self.video is None else str(self.video),
-            "plan_video": None if self.plan_video is None else str(self.plan_video),
-            "tree": None if self.tree is None else str(self.tree),
-            **evaluation_outcome(evaluation),
-        }
-
-
-Episodes = Annotated[EpisodeOptions, tyro.conf.arg(name="")]
-"""The options without a prefix."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +15,23 @@ import numpy.typing as npt
 
 from mpc_robot.controllers.base import Controller, sense
 from mpc_robot.envs import Task, episode_limit, make_env
+from mpc_robot.errors import require
 from mpc_robot.training.plan_video import film_plans
 from mpc_robot.training.seeding import derive_seed
 from mpc_robot.training.video import film, renderable_env
 
 Floats = npt.NDArray[np.float64]
+OnStep = Callable[[Sequence[float]], None]
+"""Called with the rewards so far, after the reset and after each step."""
 
 
-def _no_camera() -> None:
-    """What an episode that nobody films does after each step."""
+def _unwatched(rewards: Sequence[float]) -> None:
+    """What an episode that nobody watches does after each step."""
+
+
+def _filmed(take: Callable[[], None]) -> OnStep:
+    """Take a picture after each step, whatever was earned."""
+    return lambda rewards: take()
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def run_episode(
     controller: Controller,
     seed: int,
     max_steps: int | None = None,
-    on_step: Callable[[], None] = _no_camera,
+    on_step: OnStep = _unwatched,
 ) -> Episode:
     """Let a controller act until the episode ends.
 
@@ -108,23 +116,24 @@ def run_episode(
         controller: reset here.
         seed: decides the start of the episode and the controller's random numbers.
         max_steps: truncate after so many steps, besides the environment's own limit.
-        on_step: called after the reset and after each step, say to take a picture.
+        on_step: say takes a picture.
 
     Raises:
         PlantError: if the environment reports NaN or an infinity.
     """
     observation, _ = env.reset(seed=derive_seed(seed, 0))
     controller.reset(derive_seed(seed, 1))
-    on_step()
-    observations, actions, rewards = [snapshot(observation)], [], []
+    observations, actions = [snapshot(observation)], []
+    rewards: list[float] = []
+    on_step(rewards)
     terminated = truncated = False
     while not (terminated or truncated):
         action = controller.act(sense(controller, env, observations[-1]))
         observation, reward, terminated, truncated, _ = env.step(action)
-        on_step()
         observations.append(snapshot(observation))
         actions.append(snapshot(action))
         rewards.append(float(reward))
+        on_step(rewards)
         truncated = truncated or len(rewards) == max_steps
     return Episode(
         observations=np.array(observations),
@@ -133,6 +142,12 @@ def run_episode(
         terminated=bool(terminated),
         truncated=bool(truncated),
     )
+
+
+def check_counts(episodes: int, max_steps: int | None) -> None:
+    """Raises ValueError if there is no episode, or no step in one."""
+    require(episodes >= 1, "episodes", "at least 1", episodes)
+    require(max_steps is None or max_steps >= 1, "max_steps", "at least 1", max_steps)
 
 
 def check_episodes_end(task: Task, env: gym.Env[Any, Any]) -> None:
@@ -174,17 +189,14 @@ def evaluate(
         RenderingUnavailable: if a video is wanted and none can be made; nothing was run then.
         PlantError: if the environment reports NaN or an infinity.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes: expected at least 1, got {episodes}")
-    if max_steps is not None and max_steps < 1:
-        raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
+    check_counts(episodes, max_steps)
     started = time.perf_counter()
     filmed = video is not None or plan_video is not None
     with closing(renderable_env(task) if filmed else make_env(task)) as env:
         if max_steps is None:
             check_episodes_end(task, env)
         with ExitStack() as films:
-            on_step = films.enter_context(film(env, video)) if video else _no_camera
+            on_step = _filmed(films.enter_context(film(env, video))) if video else _unwatched
             actor = controller
             if plan_video:
                 actor = films.enter_context(film_plans(env, controller, plan_video, trace))

@@ -164,6 +164,14 @@ class Tracer:
         return np.stack(places, axis=1)[:, :, self.point.index]
 
 
+def considered(
+    tracer: Tracer, recorder: Recorder | None, plan: Plan, most: int = MOST_CANDIDATES
+) -> Floats:
+    """Paths ``[N + 1, P, 3]``, m: of ``N <= most`` candidates, worst first, and of ``plan``."""
+    fan = recorder.spread(most) if recorder else plan.actions[None][:0]
+    return tracer.paths(torch.cat([fan, plan.actions[None]]).double().numpy())
+
+
 class Camera:
     """The environment's own view, with paths drawn in the scene."""
 
@@ -275,8 +283,7 @@ def film_plans(
         plan = controller.plan
         if plan is None:
             raise ValueError(f"plan_video: expected a controller that plans, got {controller!r}")
-        fan = recorder.spread(MOST_CANDIDATES) if recorder else plan.actions[None][:0]
-        paths = tracer.paths(torch.cat([fan, plan.actions[None]]).double().numpy())
+        paths = considered(tracer, recorder, plan)
         return camera.picture(paths[:-1], paths[-1])
 
     with recording(controller) as recorder, film(env, path, shoot) as show:

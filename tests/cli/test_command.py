@@ -74,8 +74,9 @@ def test_doctor_renders_and_names_extras(said: Callable[[], dict[str, Any]]) -> 
     pixels = checks["pixels"]
     assert "64 x 64 by" in pixels["detail"] or "apt-get install" in pixels["detail"]
     assert not pixels["required"]
-    extra = checks["pytorch_mppi"]
-    assert extra["works"] or "pip install 'mpc-robot[bench]'" in extra["detail"]
+    for module, name in (("pytorch_mppi", "bench"), ("viser", "viz")):
+        extra = checks[module]
+        assert extra["works"] or f"pip install 'mpc-robot[{name}]'" in extra["detail"]
 
 
 def test_doctor_fails_where_something_needed_does_not_work(

@@ -1,5 +1,9 @@
 """``mpc-robot run``: every planner in every simulator, filmed and unfilmed."""
 
+import json
+import re
+import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +12,8 @@ import imageio.v3 as imageio
 import pytest
 
 from mpc_robot.agents.value import ValueFunction
+from mpc_robot.cli import episodes as module
 from mpc_robot.cli import main
-from mpc_robot.cli import run as module
 from mpc_robot.controllers import CEM, ICEM, MPC, MPPI, ICEMConfig
 from mpc_robot.controllers.simulator_planner import PlannerConfig
 from mpc_robot.controllers.simulator_presets import PRESETS
@@ -19,6 +23,7 @@ from mpc_robot.envs import TASKS, PDServo
 from mpc_robot.errors import RenderingUnavailable
 from mpc_robot.training.trust_plan import planning_steps
 from mpc_robot.training.video import renderable_env
+from mpc_robot.training.viewer import Viewer
 
 GOOD, FAILED, WRONG_WORDS = 0, 1, 2
 RUN = ["run", "--task", "CartpoleBalance-v0", "--steps", "3"]
@@ -77,6 +82,55 @@ def test_an_episode_is_filmed_plainly_and_with_its_plans(
     assert frames == {"video": 5, "plan_video": 4}  # nothing is planned after the last step
 
 
+def test_an_episode_is_viewed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody looks; the page is there all the same until the episode is over."""
+    words, pages = [*RUN, *FEW, "--seed", "3", "--json"], []
+    assert main(words) == GOOD
+    plain = json.loads(capsys.readouterr().out)
+    decide = Viewer._decided
+
+    def decided(self: Viewer) -> None:
+        urls = re.findall(r"http://127\.0\.0\.1:\d+", capsys.readouterr().err)
+        pages.extend(urllib.request.urlopen(url).status for url in urls)
+        decide(self)
+
+    monkeypatch.setattr(Viewer, "_decided", decided)
+    assert main([*words, "--view", "--port", "0", "--trace", "pole"]) == GOOD
+    printed = capsys.readouterr()
+    viewed = json.loads(printed.out)
+    assert len(printed.out.splitlines()) == 1 and pages == [200]
+    assert {**viewed, "wall_s": None} == {**plain, "wall_s": None}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--view", "--video", "v.mp4"], WRONG_WORDS, "view: expected no video"),
+        (["--view", "--plan-video", "v.mp4"], WRONG_WORDS, "view: expected no video"),
+        (["--view", "--port", "80"], FAILED, "port: expected 0, or 1024 to 65535, got 80"),
+        (["--view", "--trace", "pol"], WRONG_WORDS, "unknown trace 'pol'; nearest: pole"),
+        (
+            ["--task", "Pendulum-v1", "--controller", "random", "--view"],
+            FAILED,
+            "view: expected a task simulated by MuJoCo, got 'Pendulum-v1'",
+        ),
+    ],
+)
+def test_what_can_not_be_viewed(
+    words: list[str], code: int, message: str, refused: Refused
+) -> None:
+    assert refused(words, message) == code
+
+
+def test_a_view_without_its_extra(monkeypatch: pytest.MonkeyPatch, refused: Refused) -> None:
+    monkeypatch.delitem(sys.modules, "mpc_robot.training.viewer")
+    monkeypatch.setitem(sys.modules, "viser", None)
+    message = "view: expected viser, got import of viser halted; None in sys.modules; "
+    assert refused(["--view"], message + "pip install 'mpc-robot[viz]'") == FAILED
+
+
 @pytest.mark.usefixtures("rendering")
 def test_plans_made_in_a_learned_model_are_filmed(tmp_path: Path) -> None:
     assert main([*LEARN, "--out", str(tmp_path / "run")]) == GOOD
@@ -93,7 +147,7 @@ def test_plans_made_in_a_learned_model_are_filmed(tmp_path: Path) -> None:
             ["--controller", "random", "--plan-video", "p.mp4"],
             "a controller that plans, got random",
         ),
-        (["--trace", "pole"], "trace: expected a plan_video to draw it in, got none"),
+        (["--trace", "pole"], "trace: expected a plan_video or view to draw it in, got none"),
         (["--plan-video", "p.mp4", "--trace", "pol"], "unknown trace 'pol'; nearest: pole"),
     ],
 )
