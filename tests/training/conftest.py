@@ -1,12 +1,15 @@
-"""Children that are killed at a chosen moment, however slow the machine is."""
+"""Children that are killed at a chosen moment, and a server for views."""
 
 import itertools
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import viser
+
+from mpc_robot.training.viewer import serving
 
 
 @pytest.fixture
@@ -30,3 +33,10 @@ def killed_before(
         return in_child(work_until_killed)
 
     return run
+
+
+@pytest.fixture
+def server() -> Iterator[viser.ViserServer]:
+    """One for browsers on this machine, at any port that is free."""
+    with serving(0) as server:
+        yield server
