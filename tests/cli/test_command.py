@@ -378,7 +378,7 @@ def test_what_is_not_finite_is_null(
 
 
 def test_a_bug_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mpc_robot.cli import run as module
+    from mpc_robot.cli import episodes as module
 
     monkeypatch.setattr(module, "evaluate", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
