@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,46 @@ def test_losses_by_hand() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.5, 9.0], [0.1, 0.7, 0.2]]))
     assert policy_loss(logits, positions).item() == pytest.approx(np.log(2.0) / 2, rel=1e-6)
     assert value_loss(torch.tensor([0.5, 0.0]), positions).item() == pytest.approx(0.625)
+
+
+def test_an_update_follows_the_gradient_of_both_losses_on_a_turned_batch() -> None:
+    still = DescentConfig(1e-12, "norm", 1e9)
+    agent = make(symmetry="dihedral", value_weight=0.3, batch_size=8, descent=still)
+    policy = np.random.default_rng(0).random((5, 9))
+    for i in range(5):
+        policy[i, X_WINS[:i]] = 0.0
+    policy /= policy.sum(axis=1, keepdims=True)
+    agent._remember(dataclasses.replace(played(agent.spec.game, X_WINS), policy=policy))
+    rng, net = torch.Generator(), copy.deepcopy(agent.net)
+    rng.set_state(agent.rng.get_state())
+    agent._learn()
+    batch = agent._symmetries.apply(agent.replay.sample(8, rng), rng)
+    logits, value = net(batch.view)
+    loss = torch.zeros(())
+    for i in range(8):
+        legal = logits[i][batch.legal[i]].log_softmax(dim=0)
+        loss = loss - (batch.policy[i][batch.legal[i]] * legal).sum() / 8
+        loss = loss + 0.3 * (value[i] - batch.value[i]) ** 2 / 8
+    gradients = torch.autograd.grad(loss, list(net.parameters()))
+    for parameter, gradient in zip(agent.net.parameters(), gradients, strict=True):
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_what_is_remembered_is_in_units_of_the_games_returns() -> None:
+    """Of a game that is played for 2 points; each position is learned from 4 times, 8 at once."""
+    agent = make(discount=0.5, search_share=0.25, reuse=4.0, batch_size=8, first_update=1)
+    agent._scale = 2.0
+    agent._remember(played(agent.spec.game, X_WINS, 0.5))
+    won = np.array([1 / 16, -1 / 8, 1 / 4, -1 / 2, 1.0])
+    values = agent.replay.sample(200, agent.rng).value.unique().numpy()
+    np.testing.assert_allclose(values, np.sort(0.75 * won + 0.25 * 0.5) / 2.0, rtol=1e-5)
+    agent.update()
+    assert agent.updates == 2
+    start = [agent.spec.game.new_initial_state()]
+    with torch.inference_mode():
+        said = agent.net(torch.from_numpy(agent.views(start)))[1].numpy()
+    np.testing.assert_allclose(agent.evaluate(start)[1], 2.0 * said, rtol=1e-5)
 
 
 # How it plays.
