@@ -169,6 +169,15 @@ def test_critics_say_values_in_units_of_all_targets_so_far() -> None:
     torch.testing.assert_close(ours.values(seen, action), before, atol=1e-4, rtol=1e-4)
 
 
+def test_the_units_of_values_follow_the_latest_targets_by_their_share() -> None:
+    """Half of the third batch, and a quarter each of those before."""
+    ours = networks(tau=0.5)
+    for said in (0.0, 4.0, 10.0):
+        ours.follow_scale(torch.tensor([said, said]))
+    assert ours.critic.center.item() == pytest.approx(6.0)
+    assert ours.critic.width.item() == pytest.approx((16.0 / 4 + 100.0 / 2 - 36.0) ** 0.5)
+
+
 @pytest.mark.parametrize(("mean", "spread"), [(1870.0, 0.05), (1e20, 1e19)])
 def test_the_spread_of_targets_is_told_from_their_size(mean: float, spread: float) -> None:
     ours = networks()

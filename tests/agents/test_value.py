@@ -73,6 +73,34 @@ def test_it_learns_what_is_left_and_bootstraps_only_where_the_clock_ran_out(
     assert errors[-1] < 0.1 * errors[0]
 
 
+def steps(place: list[float], reward: list[float], over: list[bool]) -> Experience:
+    """Steps from places on a line, each one further."""
+    here, ends = np.array(place)[:, None], np.array(over)
+    return Experience(here, here, np.array(reward), here + 1.0, ends, np.zeros_like(ends))
+
+
+def learned(data: Experience, config: ValueConfig, fits: int) -> ValueFunction:
+    spec, rng = EnvSpec(1, -np.ones(1), np.ones(1), 0.1, 10), torch.Generator().manual_seed(0)
+    value = ValueFunction(spec, 0.9, config, rng)
+    for _ in range(fits):
+        value.fit(data, rng)
+    return value
+
+
+def test_a_step_is_worth_what_it_leads_to() -> None:
+    """From 0 one comes to 1, where 2 is earned: 0 is worth 0.9 of that."""
+    chain = steps([0.0, 1.0] * 20, [0.0, 2.0] * 20, [False, True] * 20)
+    value = learned(chain, ValueConfig(lambda_=0.0, learning_rate=3e-3), 4)
+    found = value(torch.tensor([[0.0], [1.0]])).tolist()
+    assert found == pytest.approx([1.8, 2.0], abs=0.1)
+
+
+def test_it_learns_from_the_latest_steps_alone() -> None:
+    data = steps([0.0, 1.0] * 40, [9.0] * 40 + [1.0, 3.0] * 20, [True] * 80)
+    value = learned(data, ValueConfig(recent=40, learning_rate=3e-3), 2)
+    assert value(torch.tensor([[0.0], [1.0]])).tolist() == pytest.approx([1.0, 3.0], abs=0.1)
+
+
 def test_leading_shapes_are_kept() -> None:
     spec = EnvSpec(3, -np.ones(1), np.ones(1), 0.1, 10)
     value = ValueFunction(spec, 0.9, ValueConfig(), torch.Generator().manual_seed(0))
