@@ -117,6 +117,13 @@ def test_rollouts_are_followed_step_by_step() -> None:
     assert (steps.continues == 1).all() and (steps.action.abs() <= 2).all()
 
 
+def test_what_is_done_is_drawn_from_the_policy() -> None:
+    agent, start = agent_of(), torch.randn(6, 2, generator=generator(1))
+    model: Any = Counter()
+    steps = branch(model, agent.networks, start, 1, generator(2))
+    torch.testing.assert_close(steps.action, agent.networks.act(start, generator(2))[0])
+
+
 def test_a_rollout_ends_where_its_episode_would() -> None:
     steps = branched(Counter(ends=1.0, at=2), starts=6, length=4)
     assert len(steps.reward) == 12
