@@ -56,7 +56,7 @@ def table_of(agents: Sequence[str], results: Sequence[Result]) -> str:
 
 
 def row(task: str, goal: Goal, runs: Sequence[Result]) -> list[str]:
-    """A line of the table."""
+    """A line of the table; of an even number of seeds the later one in the middle counts."""
     wanted, oracle = goal.wanted(runs[0]["oracle_return"]), runs[0]["oracle_return"]
     reached = [steps_to(run, wanted) for run in runs]
     ordered = sorted(reached, key=lambda step: math.inf if step is None else step)
@@ -64,7 +64,7 @@ def row(task: str, goal: Goal, runs: Sequence[Result]) -> list[str]:
     return [
         task,
         f"{wanted:,.5g}{share}",
-        f"**{_steps(ordered[(len(ordered) - 1) // 2], runs)}** of {len(runs)}",
+        f"**{_steps(ordered[len(ordered) // 2], runs)}** of {len(runs)}",
         _steps(ordered[-1], runs),
         f"{goal.limit:,}",
         f"{statistics.median(run['return_mean'][-1] for run in runs):,.5g}",

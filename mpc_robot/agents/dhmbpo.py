@@ -4,8 +4,8 @@ Two horizons, for two purposes. Long rollouts of the policy in the model, 20 ste
 states, only tell where the policy goes: their states are the distribution that it learns on. Short
 rollouts, 8 steps from there, are differentiated: the policy climbs the gradient of their return,
 closed by critics (SAC-SVG, arXiv:2008.12775), and the critics learn from their expanded values
-(MVE, arXiv:1803.00101). One update per env step, and one setting for all tasks, but for
-the length of the warm-up.
+(MVE, arXiv:1803.00101). One update per env step, and one setting for all tasks, but for the length
+of the warm-up.
 """
 
 from __future__ import annotations

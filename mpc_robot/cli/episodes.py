@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -56,7 +58,9 @@ class EpisodeOptions:
             ValueError: if a tree is to be drawn, and the controller searches none.
         """
         actor = draw_first_tree(controller, self.tree) if self.tree else controller
-        evaluation = (self._watched if self.view else self._evaluated)(task, actor, console)
+        evaluation = self._performance(console)(
+            task, actor, self.episodes, self.seed, max_steps=self.steps, trace=self.trace
+        )
         console.print(evaluation_table(evaluation, f"{title} on {task.name}"))
         return {
             "seed": self.seed,
@@ -66,33 +70,17 @@ class EpisodeOptions:
             **evaluation_outcome(evaluation),
         }
 
-    def _evaluated(self, task: Task, controller: Controller, console: Console) -> Evaluation:
-        """The episodes, perhaps filmed."""
-        return evaluate(
-            task,
-            controller,
-            self.episodes,
-            self.seed,
-            max_steps=self.steps,
-            video=self.video,
-            plan_video=self.plan_video,
-            trace=self.trace,
-        )
-
-    def _watched(self, task: Task, controller: Controller, console: Console) -> Evaluation:
-        """The episodes, shown in the browser."""
+    def _performance(self, console: Console) -> Callable[..., Evaluation]:
+        """How episodes are run: perhaps filmed, or shown in the browser."""
+        if not self.view:
+            return partial(evaluate, video=self.video, plan_video=self.plan_video)
         from mpc_robot.training.viewer import watch  # noqa: PLC0415
 
-        return watch(
-            task,
-            controller,
-            self.episodes,
-            self.seed,
-            max_steps=self.steps,
-            trace=self.trace,
-            port=self.port,
-            tell=lambda url: console.print(f"watch at {url}; Ctrl-C ends", soft_wrap=True),
-        )
+        def tell(url: str) -> None:
+            """Where to look."""
+            console.print(f"watch at {url}; Ctrl-C ends", soft_wrap=True)
+
+        return partial(watch, port=self.port, tell=tell)
 
 
 Episodes = Annotated[EpisodeOptions, tyro.conf.arg(name="")]

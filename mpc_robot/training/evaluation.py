@@ -116,7 +116,7 @@ def run_episode(
         controller: reset here.
         seed: decides the start of the episode and the controller's random numbers.
         max_steps: truncate after so many steps, besides the environment's own limit.
-        on_step: say takes a picture.
+        on_step: looks on, say to take a picture.
 
     Raises:
         PlantError: if the environment reports NaN or an infinity.

@@ -44,6 +44,11 @@ def test_median_and_worst_seed_count_those_that_never_arrive() -> None:
     ]
 
 
+def test_of_two_seeds_the_median_is_not_the_better_one() -> None:
+    runs = [run([100, 200], [first, last]) for first, last in ((6.0, 6.0), (0.0, 1.0))]
+    assert goals.row("Some-v0", Goal(5.0, 100), runs)[2:4] == ["**> 200** of 2", "> 200"]
+
+
 def test_what_was_not_measured_is_a_dash() -> None:
     row = goals.row("Some-v0", Goal(5.0, 100), [run([50], [4.0])])
     assert row == ["Some-v0", "5", "**> 50** of 1", "> 50", "100", "4", "-", "-"]
