@@ -9,20 +9,18 @@ from mpc_robot.nn.vae import VAEConfig
 
 _CARTPOLE = WorldModelsConfig(
     vae=VAEConfig(latents=16, channels=(16, 32, 32), frame_scale=0.75),
-    memory=MDNRNNConfig(hidden=64, mixtures=3, temperature=1.0),
+    memory=MDNRNNConfig(hidden=128, mixtures=3),
+    rounds=2,
     collect_steps=8_000,
     hold=5,
-    updates_per_step=8,
-    vae_updates=12_000,
+    updates_per_step=20,
+    vae_updates=6_000,
     vae_batch=32,
     memory_updates=6_000,
-    memory_batch=16,
-    memory_length=16,
-    memory_rate=2e-3,
-    generations=200,
+    memory_batch=24,
+    generations=100,
     population=32,
     rollouts=8,
-    dream_steps=100,
 )
 _CAR_RACING = WorldModelsConfig(
     vae=VAEConfig(frame_scale=0.75),
