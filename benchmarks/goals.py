@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from benchmarks.common import RESULTS
-from benchmarks.learning import Result
+from benchmarks.learning import Result, known_return
 from benchmarks.learning_curves import table
 from benchmarks.studies import STUDIES, Goal, Study
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-from mpc_robot.envs.pixels import split_view
 
 Asked = tuple[str, str, Study, list[Result]]
 """A learner, a task, what is asked of it, and its results by seed, which are at least one."""
@@ -36,17 +32,10 @@ def steps_to(result: Result, wanted: float) -> int | None:
     return next((step for step, mean in pairs if mean >= wanted), None)
 
 
-def random_return(task: str) -> float | None:
-    """What chance earns on a task, None if it was not measured."""
-    path = RESULTS / "oracle" / f"{split_view(task)[0]}.json"
-    value = json.loads(path.read_text())["random_return"] if path.exists() else None
-    return None if value is None else float(value)
-
-
 def table_of(agents: Sequence[str], results: Sequence[Result]) -> str:
     """Env steps to each return: median and worst seed, beside what was asked and what is known."""
     head = ["task", "learned at a return of", "env steps, median seed", "worst seed", "asked"]
-    head += ["return at the end, median", "true dynamics", "chance"]
+    head += ["return at the end, median", "true dynamics", "chance", "zero action"]
     rows = [
         ([agent] if len(agents) > 1 else []) + row(task, goal, runs)
         for agent, task, study, runs in asked_of(agents, results)
@@ -69,7 +58,8 @@ def row(task: str, goal: Goal, runs: Sequence[Result]) -> list[str]:
         f"{goal.limit:,}",
         f"{statistics.median(run['return_mean'][-1] for run in runs):,.5g}",
         _number(oracle),
-        _number(random_return(task)),
+        _number(known_return(task, "random_return")),
+        _number(known_return(task, "zero_return")),
     ]
 
 

@@ -1,9 +1,12 @@
-"""What can be earned at most, and without any skill? A planner with the true dynamics, and chance.
+"""What can be earned at most, and without any skill?
+
+A planner with the true dynamics, chance, and leaving the robot to itself.
 
     python -m benchmarks.oracle
 
 The planner is iCEM with 120 candidates and 4 iterations inside the simulator itself, which is
-generous; chance draws every action uniformly. What has a result is skipped.
+generous; chance draws every action uniformly, and a zero action is no force. What has a result is
+skipped.
 """
 
 from __future__ import annotations
@@ -11,11 +14,19 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import torch
 import tyro
 from benchmarks.common import RESULTS, about, write_result
 
-from mpc_robot.controllers import ICEM, MPC, ICEMConfig, RandomController, spline_for
+from mpc_robot.controllers import (
+    ICEM,
+    MPC,
+    ConstantController,
+    ICEMConfig,
+    RandomController,
+    spline_for,
+)
 from mpc_robot.dynamics.simulator import Simulator
 from mpc_robot.envs import env_spec, get_task, make_env
 from mpc_robot.training.config import to_json
@@ -29,7 +40,7 @@ ORACLES = {
 """Tasks whose reward alone tells a planner with the true dynamics what to do: horizon (s) and
 episodes of that planner."""
 ORACLE = ICEMConfig(num_samples=120, iterations=4, num_elites=12)
-RANDOM_EPISODES = 20
+UNSKILLED_EPISODES = 20
 
 
 def measure(name: str, out: Path) -> None:
@@ -40,7 +51,10 @@ def measure(name: str, out: Path) -> None:
         spline = spline_for(spec, horizon)
     planner = MPC(Simulator(task, threads=1), ICEM(spline, ORACLE))
     found = evaluate(task, planner, episodes, seed=0)
-    chance = RandomController(spec.action_low, spec.action_high)
+    unskilled = {
+        "random_return": RandomController(spec.action_low, spec.action_high),
+        "zero_return": ConstantController(np.zeros(spec.action_dim)),
+    }
     result = {
         **about("oracle"),
         "task": name,
@@ -48,11 +62,17 @@ def measure(name: str, out: Path) -> None:
         "config": {"horizon": horizon, "optimizer": to_json(ORACLE)},
         "returns": found.returns.tolist(),
         "oracle_return": found.mean,
-        "random_return": evaluate(task, chance, RANDOM_EPISODES, seed=0).mean,
+        **{
+            name: evaluate(task, controller, UNSKILLED_EPISODES, seed=0).mean
+            for name, controller in unskilled.items()
+        },
         "wall_s": found.wall_s,
     }
     write_result(out / f"{name}.json", result)
-    print(f"{name}: {found.mean:.2f} ± {found.std:.2f}, chance {result['random_return']:.2f}")
+    print(
+        f"{name}: {found.mean:.2f} ± {found.std:.2f}",
+        *(f"{of} {result[of]:.2f}" for of in unskilled),
+    )
 
 
 def main(tasks: tuple[str, ...] = tuple(ORACLES), out: Path = RESULTS / "oracle") -> None:

@@ -21,7 +21,7 @@ from mpc_robot.controllers.optimizers import OPTIMIZERS, OptimizerConfig, make_o
 from mpc_robot.controllers.parameterization import ActionSpline, Interpolation, spline_for
 from mpc_robot.controllers.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
 from mpc_robot.controllers.random_shooting import RandomShooting, RandomShootingConfig
-from mpc_robot.controllers.simple import RandomController
+from mpc_robot.controllers.simple import ConstantController, RandomController
 
 __all__ = [
     "CEM",
@@ -34,6 +34,7 @@ __all__ = [
     "ActionSpline",
     "CEMConfig",
     "Caution",
+    "ConstantController",
     "Controller",
     "FilteredController",
     "GradientAscent",

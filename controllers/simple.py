@@ -27,3 +27,21 @@ class RandomController:
     def act(self, sensed: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """A random action ``[A]``, whatever was sensed."""
         return self._rng.uniform(self.low, self.high)
+
+
+class ConstantController:
+    """The same action always; zeros leave most robots to themselves."""
+
+    observes: Sensed = "observation"
+    plan: Plan | None = None
+
+    def __init__(self, action: npt.NDArray[np.float64]) -> None:
+        """Act by ``action [A]``."""
+        self.action = np.array(action, dtype=np.float64)
+
+    def reset(self, seed: int) -> None:
+        """Nothing is random, and nothing remembered."""
+
+    def act(self, sensed: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The action ``[A]``, whatever was sensed."""
+        return self.action.copy()

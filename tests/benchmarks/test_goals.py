@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks import goals
+from benchmarks import goals, learning
 from benchmarks.common import write_result
 from benchmarks.studies import STUDIES, Goal, Study
 
@@ -21,9 +21,11 @@ def run(
 
 @pytest.fixture(autouse=True)
 def bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chance earns 7 on one task."""
-    monkeypatch.setattr(goals, "RESULTS", tmp_path)
-    write_result(tmp_path / "oracle" / "CartpoleBalance-v0.json", {"random_return": 7.0})
+    """Chance earns 7 on one task, and who does nothing 5."""
+    monkeypatch.setattr(learning, "RESULTS", tmp_path)
+    write_result(
+        tmp_path / "oracle" / "CartpoleBalance-v0.json", {"random_return": 7.0, "zero_return": 5.0}
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,7 @@ def test_median_and_worst_seed_count_those_that_never_arrive() -> None:
     row = goals.row(BALANCE, Goal(0.9, 100, share=True), results)
     assert row == [
         *(BALANCE, "90 (90% of true dynamics)", "**200** of 3", "> 200", "100"),
-        *("95", "100", "7"),
+        *("95", "100", "7", "5"),
     ]
 
 
@@ -51,7 +53,7 @@ def test_of_two_seeds_the_median_is_not_the_better_one() -> None:
 
 def test_what_was_not_measured_is_a_dash() -> None:
     row = goals.row("Some-v0", Goal(5.0, 100), [run([50], [4.0])])
-    assert row == ["Some-v0", "5", "**> 50** of 1", "> 50", "100", "4", "-", "-"]
+    assert row == ["Some-v0", "5", "**> 50** of 1", "> 50", "100", "4", "-", "-", "-"]
 
 
 def test_a_share_of_what_was_not_measured_is_refused() -> None:

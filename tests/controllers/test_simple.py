@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.stats
 
-from mpc_robot.controllers import RandomController
+from mpc_robot.controllers import ConstantController, RandomController
 
 
 def test_random_controller_is_uniform_within_bounds_and_repeatable() -> None:
@@ -18,4 +18,14 @@ def test_random_controller_is_uniform_within_bounds_and_repeatable() -> None:
     assert (controller.act(np.zeros(4)) == actions[0]).all()
     controller.reset(2)
     assert (controller.act(np.zeros(4)) != actions[0]).all()
+    assert controller.plan is None
+
+
+def test_a_constant_action_stays_what_it_was() -> None:
+    given = np.array([0.5, -2.0])
+    controller = ConstantController(given)
+    for told in (given, controller.act(np.zeros(4))):
+        told[:] = 9.0
+    controller.reset(1)
+    assert controller.act(np.ones(4)).tolist() == [0.5, -2.0]
     assert controller.plan is None
