@@ -58,8 +58,8 @@ def row(task: str, goal: Goal, runs: Sequence[Result]) -> list[str]:
         f"{goal.limit:,}",
         f"{statistics.median(run['return_mean'][-1] for run in runs):,.5g}",
         _number(oracle),
-        _number(known_return(task, "random_return")),
-        _number(known_return(task, "zero_return")),
+        _number(known_return("unskilled", task, "random_return")),
+        _number(known_return("unskilled", task, "zero_return")),
     ]
 
 

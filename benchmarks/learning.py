@@ -196,14 +196,14 @@ def learning_result(folder: RunFolder) -> Result:
 
 def oracle_return(task: str) -> float | None:
     """What a planner with the true dynamics reached on a task, None if it was not measured."""
-    return known_return(task, "oracle_return")
+    return known_return("oracle", task, "oracle_return")
 
 
-def known_return(task: str, whose: str) -> float | None:
-    """A return that :mod:`benchmarks.oracle` measured, by its name; None if it did not.
+def known_return(kind: str, task: str, whose: str) -> float | None:
+    """A return that :mod:`benchmarks.oracle` measured, by its kind and name; None if it did not.
 
     However the task is seen, the planner saw all of it.
     """
-    path = RESULTS / "oracle" / f"{split_view(task)[0]}.json"
+    path = RESULTS / kind / f"{split_view(task)[0]}.json"
     value = json.loads(path.read_text()).get(whose) if path.exists() else None
     return None if value is None else float(value)

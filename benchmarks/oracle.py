@@ -43,18 +43,13 @@ ORACLE = ICEMConfig(num_samples=120, iterations=4, num_elites=12)
 UNSKILLED_EPISODES = 20
 
 
-def measure(name: str, out: Path) -> None:
-    """Measure a task's bounds and write them."""
+def measure_planner(name: str, path: Path) -> None:
+    """Measure what the planner earns on a task, and write it."""
     task, (horizon, episodes) = get_task(name), ORACLES[name]
     with closing(make_env(task)) as env:
-        spec = env_spec(env)
-        spline = spline_for(spec, horizon)
+        spline = spline_for(env_spec(env), horizon)
     planner = MPC(Simulator(task, threads=1), ICEM(spline, ORACLE))
     found = evaluate(task, planner, episodes, seed=0)
-    unskilled = {
-        "random_return": RandomController(spec.action_low, spec.action_high),
-        "zero_return": ConstantController(np.zeros(spec.action_dim)),
-    }
     result = {
         **about("oracle"),
         "task": name,
@@ -62,29 +57,43 @@ def measure(name: str, out: Path) -> None:
         "config": {"horizon": horizon, "optimizer": to_json(ORACLE)},
         "returns": found.returns.tolist(),
         "oracle_return": found.mean,
-        **{
-            name: evaluate(task, controller, UNSKILLED_EPISODES, seed=0).mean
-            for name, controller in unskilled.items()
-        },
         "wall_s": found.wall_s,
     }
-    write_result(out / f"{name}.json", result)
-    print(
-        f"{name}: {found.mean:.2f} ± {found.std:.2f}",
-        *(f"{of} {result[of]:.2f}" for of in unskilled),
-    )
+    write_result(path, result)
+    print(f"{name}: planner {found.mean:.2f} ± {found.std:.2f}")
 
 
-def main(tasks: tuple[str, ...] = tuple(ORACLES), out: Path = RESULTS / "oracle") -> None:
+def measure_unskilled(name: str, path: Path) -> None:
+    """Measure what chance and a zero action earn on a task, and write it."""
+    task = get_task(name)
+    with closing(make_env(task)) as env:
+        spec = env_spec(env)
+    controllers = {
+        "random_return": RandomController(spec.action_low, spec.action_high),
+        "zero_return": ConstantController(np.zeros(spec.action_dim)),
+    }
+    config = {"episodes": UNSKILLED_EPISODES}
+    result = {**about("unskilled"), "task": name, "seed": 0, "config": config, "wall_s": 0.0}
+    for whose, controller in controllers.items():
+        found = evaluate(task, controller, UNSKILLED_EPISODES, seed=0)
+        result[whose] = found.mean
+        result["wall_s"] += found.wall_s
+        print(f"{name}: {whose} {found.mean:.2f} ± {found.std:.2f}")
+    write_result(path, result)
+
+
+def main(tasks: tuple[str, ...] = tuple(ORACLES), out: Path = RESULTS) -> None:
     """Measure the tasks that have no result yet.
 
     Args:
         tasks: which.
-        out: folder of the results.
+        out: folder of the results, which go to its folders ``oracle`` and ``unskilled``.
     """
-    for name in tasks:
-        if not (out / f"{name}.json").exists():
-            measure(name, out)
+    for kind, measure in (("oracle", measure_planner), ("unskilled", measure_unskilled)):
+        for name in tasks:
+            path = out / kind / f"{name}.json"
+            if not path.exists():
+                measure(name, path)
 
 
 if __name__ == "__main__":

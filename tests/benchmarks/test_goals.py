@@ -24,7 +24,8 @@ def bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chance earns 7 on one task, and who does nothing 5."""
     monkeypatch.setattr(learning, "RESULTS", tmp_path)
     write_result(
-        tmp_path / "oracle" / "CartpoleBalance-v0.json", {"random_return": 7.0, "zero_return": 5.0}
+        tmp_path / "unskilled" / "CartpoleBalance-v0.json",
+        {"random_return": 7.0, "zero_return": 5.0},
     )
 
 
