@@ -25,8 +25,14 @@ _CARTPOLE = WorldModelsConfig(
 _CAR_RACING = WorldModelsConfig(
     vae=VAEConfig(frame_scale=0.75),
     memory=MDNRNNConfig(temperature=1.1),
-    rounds=2,
+    rounds=3,
+    collect_steps=6_000,
     hold=5,
+    updates_per_step=20,
+    vae_updates=3_000,
+    memory_updates=3_000,
+    generations=100,
+    population=32,
 )
 
 PRESETS = {
