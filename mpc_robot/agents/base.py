@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mpc_robot.controllers.base import Controller
 from mpc_robot.data.replay import Experience
+from mpc_robot.dynamics.world_model import WorldModel
 from mpc_robot.errors import CheckpointError
 
 Metrics = dict[str, float]
@@ -81,6 +82,15 @@ class Collective(Agent, Protocol):
 
     def observe_in(self, place: int, experience: Experience) -> None:
         """Take in one real step of the environment in that place."""
+        ...
+
+
+@runtime_checkable
+class Imaginative(Agent, Protocol):
+    """An agent that learns to act in what it imagines, which can be looked at."""
+
+    def world_model(self) -> WorldModel[Any]:
+        """What its controller believes in."""
         ...
 
 

@@ -209,6 +209,10 @@ class Dreamer:
         """The policy as it is now and will become, without exploration."""
         return FilteredController(LatentFilter(self.model), PolicyController(self._mode))
 
+    def world_model(self) -> RSSM:
+        """What it sees and imagines in."""
+        return self.model
+
     def planner(self, config: LatentPlanningConfig | None = None) -> FilteredController:
         """A controller that plans in the world model, as PlaNet does."""
         return latent_planner(self.model, self.behaviour, self.spec, config)

@@ -28,6 +28,7 @@ from mpc_robot.data.chunks import Arrays, Chunk
 from mpc_robot.data.replay import Experience
 from mpc_robot.data.sequences import SequenceReplay, require_capacity
 from mpc_robot.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig, memory_loss
+from mpc_robot.dynamics.vision_memory import VisionMemory
 from mpc_robot.envs.base import PixelSpec, Task
 from mpc_robot.errors import require
 from mpc_robot.nn.descent import Descent, DescentConfig
@@ -213,6 +214,10 @@ class WorldModels:
         """V, M and C as the last round left them, and later ones will, without exploration."""
         policy = PolicyController(self._acting.controlled)
         return FilteredController(self._acting.belief(), policy)
+
+    def world_model(self) -> VisionMemory:
+        """V and M as the last round left them."""
+        return VisionMemory(self._acting.vae, self._acting.model)
 
     def _forget(self) -> None:
         """The episode is over."""

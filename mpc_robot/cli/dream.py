@@ -5,15 +5,17 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from mpc_robot.agents.base import Imaginative
 from mpc_robot.agents.devices import CPU
 from mpc_robot.cli.common import Common, CommonOptions, Outcome
-from mpc_robot.dynamics.rssm import RSSM
+from mpc_robot.dynamics.world_model import WorldModel
 from mpc_robot.envs import control_period, make_env
 from mpc_robot.training.dream_video import DreamtEpisode, dreamt_episode, film_dream, plot_dream
 from mpc_robot.training.evaluation import evaluate
@@ -26,7 +28,7 @@ from mpc_robot.training.trust_dream import AHEAD, CONTEXT, DreamErrors, is_frame
 
 @dataclass(frozen=True)
 class Dream:
-    """Show what the world model of a Dreamer run imagines beside what then happened.
+    """Show what the world model of a run imagines beside what then happened.
 
     It leaves dream.mp4 in the run's folder (of tasks seen as vectors, dream.png) and writes its
     report.md anew, with the error of imagination by step.
@@ -77,16 +79,16 @@ class Dream:
         }
 
 
-def world_model_of(run: Trainer) -> RSSM:
+def world_model_of(run: Trainer) -> WorldModel[Any]:
     """What the run's agent dreams in.
 
     Raises:
-        ValueError: if it has no recurrent world model.
+        ValueError: if it does not.
     """
-    model = getattr(run.agent, "model", None)
-    if not isinstance(model, RSSM):
-        raise ValueError(f"dream: expected a run of the agent dreamer, got {run.config.agent}")
-    return model
+    if not isinstance(run.agent, Imaginative):
+        meant = "a run of the agent dreamer or world-models"
+        raise ValueError(f"dream: expected {meant}, got {run.config.agent}")
+    return run.agent.world_model()
 
 
 def _show(run: Trainer, dreamt: DreamtEpisode, *, frames: bool) -> Path:

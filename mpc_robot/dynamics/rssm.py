@@ -226,6 +226,27 @@ class RSSM(nn.Module):
         prior = self.latent.distribution(self.prior(deter))
         return RSSMState(deter, stoch), posterior, prior
 
+    def explain(self, seen: Sequences, rng: torch.Generator) -> RSSMState:
+        """States of sequences, one after the other, as rows ``[B * T]``."""
+        return self.observe(seen, rng)[0].flatten()
+
+    def told(self, seen: Sequences) -> Tensor:
+        """What there is to explain ``[B, T, ...]``: shades from 0 to 1, or entries of vectors."""
+        if seen.frame is not None:
+            return seen.frame.float() / 255.0
+        if seen.vector is None:
+            raise RuntimeError("sequences: expected frames or vectors, got neither")
+        return self.senses.chosen(seen.vector)
+
+    def show(self, state: RSSMState) -> Tensor:
+        """What states look like ``[..., H, W, C]``, shades from 0 to 1; or entries ``[..., C]``."""
+        return next(part for part in self.senses.decode(state.features) if part is not None)
+
+    def earned(self, state: RSSMState) -> Tensor:
+        """The reward that came with states ``[...]``."""
+        reward: Tensor = self.reward(state.features)
+        return reward
+
     # What if: states that follow from actions alone.
 
     def start(self, sensed: npt.NDArray[np.float64], num: int) -> RSSMState:

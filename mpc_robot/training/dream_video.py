@@ -12,7 +12,8 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mpc_robot.dynamics.rssm import RSSM, RSSMState
+from mpc_robot.dynamics.rows import take
+from mpc_robot.dynamics.world_model import State, WorldModel
 from mpc_robot.envs import Task, make_env
 from mpc_robot.training.evaluation import Episode
 from mpc_robot.training.files import replacing
@@ -43,7 +44,7 @@ class DreamtEpisode:
 
 
 def dreamt_episode(
-    model: RSSM, episode: Episode, rng: torch.Generator, ahead: int = AHEAD
+    model: WorldModel[State], episode: Episode, rng: torch.Generator, ahead: int = AHEAD
 ) -> DreamtEpisode:
     """Let a model see some observations, imagine ``ahead`` steps, see again, and so on."""
     whole = explain(model, episode, rng)
@@ -51,7 +52,7 @@ def dreamt_episode(
     since, length = torch.zeros(len(reward)), len(episode.rewards)
     for start in range(CONTEXT - 1, length, CONTEXT + ahead):
         actions = episode.actions[None, start : start + ahead]
-        state = RSSMState(whole.states.deter[start, None], whole.states.stoch[start, None])
+        state = take(whole.states, (np.array([start]),))
         looks, earned = imagine(model, state, actions, rng)
         after = slice(start + 1, start + 1 + actions.shape[1])
         imagined[after], reward[after] = looks[0], earned[0]

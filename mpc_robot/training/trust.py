@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from mpc_robot.agents.base import Agent
+from mpc_robot.agents.base import Agent, Imaginative
 from mpc_robot.controllers.mpc import MPC
 from mpc_robot.dynamics.ensemble import ProbabilisticEnsemble
-from mpc_robot.dynamics.rssm import RSSM
+from mpc_robot.dynamics.world_model import State, WorldModel
 from mpc_robot.envs import Task, control_period, make_env
 from mpc_robot.training.evaluation import Evaluation
 from mpc_robot.training.trust_dream import CONTEXT, DreamErrors, dream_errors
@@ -103,7 +103,7 @@ class Trust:
         evaluation: the episodes that the model is held against.
         model: None if the agent has no probabilistic ensemble.
         plan: None if the agent does not plan.
-        dream: None if the agent has no recurrent world model, or no episode was long enough.
+        dream: None if the agent does not dream, or no episode was long enough.
     """
 
     task: str
@@ -153,11 +153,15 @@ def measure_trust(
         if isinstance(model, ProbabilisticEnsemble)
         else None,
         plan=plan,
-        dream=_trust_in_dreams(model, evaluation, seed) if isinstance(model, RSSM) else None,
+        dream=_trust_in_dreams(agent.world_model(), evaluation, seed)
+        if isinstance(agent, Imaginative)
+        else None,
     )
 
 
-def _trust_in_dreams(model: RSSM, evaluation: Evaluation, seed: int) -> DreamErrors | None:
+def _trust_in_dreams(
+    model: WorldModel[State], evaluation: Evaluation, seed: int
+) -> DreamErrors | None:
     if evaluation.lengths.max() <= CONTEXT:
         return None
     return dream_errors(model, evaluation.episodes, torch.Generator().manual_seed(seed))

@@ -1,4 +1,4 @@
-"""Hold what a recurrent world model imagines against episodes that it never learned from.
+"""Hold what a world model imagines against episodes that it never learned from.
 
 The model sees an episode up to some step, and is then only told the actions that were really taken.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mpc_robot.data.sequences import Sequences
-from mpc_robot.dynamics.rssm import RSSM, RSSMState
+from mpc_robot.dynamics.rows import take
+from mpc_robot.dynamics.world_model import State, WorldModel
 from mpc_robot.errors import require
 from mpc_robot.training.evaluation import Episode
 from mpc_robot.training.trust_model import Floats, entry_scale
@@ -55,7 +57,7 @@ class DreamErrors:
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class Foreseen(Generic[State]):
     """What was seen of an episode of T steps, and what a model makes of it.
 
     Frames are of shades from 0 to 1, and of vectors there is what the model explains. All but the
@@ -69,7 +71,7 @@ class Foreseen:
     """
 
     truth: Tensor
-    states: RSSMState
+    states: State
     shown: Tensor
     reward: Tensor
 
@@ -97,45 +99,33 @@ def is_frame(episode: Episode) -> bool:
 
 
 @torch.no_grad()
-def explain(model: RSSM, episode: Episode, rng: torch.Generator) -> Foreseen:
+def explain(model: WorldModel[State], episode: Episode, rng: torch.Generator) -> Foreseen[State]:
     """Let a model see a whole episode."""
     seen = sequence_of(episode).to(model.device)
-    states = model.observe(seen, rng)[0].flatten()
-    truth = torch.as_tensor(episode.observations).float()
-    truth = truth / 255.0 if is_frame(episode) else chosen(model, truth)
-    features = states.features
-    return Foreseen(truth, states, shown(model, features), model.reward(features).cpu())
+    states = model.explain(seen, rng)
+    parts = (part.cpu() for part in (model.show(states), model.earned(states)))
+    return Foreseen(model.told(seen)[0].cpu(), states, *parts)
 
 
 @torch.no_grad()
 def imagine(
-    model: RSSM, state: RSSMState, actions: Floats, rng: torch.Generator
+    model: WorldModel[State], state: State, actions: Floats, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """One future of each state ``[S]`` under ``actions [S, K, A]``.
 
     Returns:
         What it looks like ``[S, K, ...]``, and what it earns ``[S, K]``.
     """
-    features = list[Tensor]()
+    shown, earned = list[Tensor](), list[Tensor]()
     for action in torch.as_tensor(actions).float().to(model.device).unbind(dim=1):
         state = model.imagine(state, action, rng)
-        features.append(state.features)
-    ahead = torch.stack(features, dim=1)
-    return shown(model, ahead), model.reward(ahead).cpu()
-
-
-def shown(model: RSSM, features: Tensor) -> Tensor:
-    """What features ``[..., F]`` look like: frames of shades from 0 to 1, or vectors."""
-    return next(seen for seen in model.senses.decode(features) if seen is not None).cpu()
-
-
-def chosen(model: RSSM, vectors: Tensor) -> Tensor:
-    """What the model explains of vectors ``[..., D]``."""
-    return model.senses.chosen(vectors.to(model.device)).cpu()
+        shown.append(model.show(state).cpu())
+        earned.append(model.earned(state).cpu())
+    return torch.stack(shown, dim=1), torch.stack(earned, dim=1)
 
 
 def dream_errors(
-    model: RSSM, episodes: Sequence[Episode], rng: torch.Generator, ahead: int = AHEAD
+    model: WorldModel[State], episodes: Sequence[Episode], rng: torch.Generator, ahead: int = AHEAD
 ) -> DreamErrors:
     """Imagine from steps of episodes, spread evenly, and compare with what then happened.
 
@@ -154,7 +144,8 @@ def dream_errors(
     frames = is_frame(episodes[0])
     scale = torch.ones(())
     if not frames:
-        scale = chosen(model, torch.as_tensor(entry_scale(episodes)).float())
+        told = [model.told(sequence_of(each).to(model.device))[0].cpu() for each in episodes]
+        scale = torch.as_tensor(entry_scale([each.double().numpy() for each in told])).float()
     parts = [
         _errors_in(model, episode, ahead, scale, rng)
         for episode in episodes
@@ -165,14 +156,14 @@ def dream_errors(
 
 
 def _errors_in(
-    model: RSSM, episode: Episode, ahead: int, scale: Tensor, rng: torch.Generator
+    model: WorldModel[State], episode: Episode, ahead: int, scale: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The errors of one episode, in the order of :class:`DreamErrors`, each ``[S, K]``."""
     whole, last = explain(model, episode, rng), len(episode.rewards) - ahead
     starts = np.linspace(CONTEXT, last, min(STARTS, last - CONTEXT + 1)).astype(int)
     after = torch.as_tensor(starts[:, None] + np.arange(1, ahead + 1))
     before = torch.as_tensor(starts)
-    state = RSSMState(whole.states.deter[before], whole.states.stoch[before])
+    state = take(whole.states, (starts,))
     imagined, earned = imagine(model, state, episode.actions[after - 1], rng)
     truth = whole.truth[after]
 

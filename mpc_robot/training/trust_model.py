@@ -136,7 +136,7 @@ def open_loop_error(
     truth = np.stack([episodes[e].observations[t : t + horizon + 1] for e, t in starts])
     actions = np.stack([episodes[e].actions[t : t + horizon] for e, t in starts])
     predicted, spread = _predict(model, truth[:, 0], actions, rng)
-    scale = entry_scale(episodes)
+    scale = entry_scale([episode.observations for episode in episodes])
     return OpenLoopError(
         entries=_error(predicted, truth[:, 1:], scale),
         unchanged=_error(truth[:, :1], truth[:, 1:], scale),
@@ -167,7 +167,8 @@ def calibration(model: ProbabilisticEnsemble, episodes: Sequence[Episode]) -> Ca
 
 def one_step_ranking(model: ProbabilisticEnsemble, episodes: Sequence[Episode]) -> Ranking:
     """The elites' disagreement about the next observation beside the error of their mean."""
-    scale, answers = entry_scale(episodes), _answers(model, episodes)
+    scale = entry_scale([episode.observations for episode in episodes])
+    answers = _answers(model, episodes)
     truth = np.concatenate([episode.observations[1:] for episode in episodes])
     dim = truth.shape[1]
     error = _error(answers.mean.double().mean(dim=0)[:, :dim].numpy(), truth, scale)
@@ -181,9 +182,9 @@ def ranking_after(predictions: OpenLoopError, step: int) -> Ranking:
     return Ranking(spread, predictions.overall[:, step - 1])
 
 
-def entry_scale(episodes: Sequence[Episode]) -> Floats:
-    """Standard deviation of each observation entry ``[D]``; 1 for one that never varies."""
-    seen = np.concatenate([episode.observations for episode in episodes])
+def entry_scale(observations: Sequence[Floats]) -> Floats:
+    """Standard deviation of each entry of several ``[N, D]``; 1 for one that never varies."""
+    seen = np.concatenate(observations)
     std = seen.std(axis=0)
     constant = std <= 1e-8 * (1.0 + np.abs(seen.mean(axis=0)))  # rounding leaves a little
     return np.where(constant, 1.0, std)

@@ -12,7 +12,10 @@ import pytest
 from tests.agents.dreamers import SMALL
 
 from mpc_robot.agents import agent_kind
+from mpc_robot.agents.world_models import WorldModelsConfig
 from mpc_robot.cli.command import FAILED, GOOD, WRONG_WORDS, main
+from mpc_robot.dynamics.mdn_rnn import MDNRNNConfig
+from mpc_robot.nn.vae import VAEConfig
 from mpc_robot.training.runs import start_run
 from mpc_robot.training.trainer import TrainConfig
 
@@ -56,19 +59,39 @@ def drift(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(gym.registry, name, spec)
 
 
-def trained(path: Path, task: str) -> Path:
-    config = TrainConfig("dreamer", task, 0, 20, 20, 1, 20)
-    start_run(path, config, SMALL).train()
+BRIEF = WorldModelsConfig(
+    vae=VAEConfig(latents=2, channels=(4,), strides=(4,), units=8),
+    memory=MDNRNNConfig(hidden=4, mixtures=2, units=4),
+    collect_steps=10,
+    capacity=2_000,
+    vae_updates=4,
+    memory_updates=4,
+    memory_length=4,
+    generations=2,
+    population=4,
+    rollouts=2,
+    dream_steps=3,
+)
+
+
+def trained(path: Path, task: str, agent: str = "dreamer") -> Path:
+    config = TrainConfig(agent, task, 0, 20, 20, 1, 20)
+    start_run(path, config, {"dreamer": SMALL, "world-models": BRIEF}[agent]).train()
     return path
 
 
 @pytest.mark.parametrize(
-    ("task", "shown"), [("Frames-v0", "dream.mp4"), ("Vectors-v0", "dream.png")]
+    ("agent", "task", "shown"),
+    [
+        ("dreamer", "Frames-v0", "dream.mp4"),
+        ("dreamer", "Vectors-v0", "dream.png"),
+        ("world-models", "Frames-v0", "dream.mp4"),
+    ],
 )
 def test_dream_shows_what_is_imagined_and_reports_its_errors(
-    task: str, shown: str, tmp_path: Path, said: Callable[[], dict[str, Any]]
+    agent: str, task: str, shown: str, tmp_path: Path, said: Callable[[], dict[str, Any]]
 ) -> None:
-    run = trained(tmp_path / "run", task)
+    run = trained(tmp_path / "run", task, agent)
     assert main(["dream", str(run), "--episodes", "2", "--ahead", "6", "--json"]) == GOOD
     outcome = said()
     assert Path(outcome["shown"]) == run / shown
@@ -92,13 +115,14 @@ def test_eval_plans_in_latent_space(tmp_path: Path, said: Callable[[], dict[str,
     assert returns[0] != returns[1]
 
 
-def test_only_dreamers_dream(
+def test_others_do_not_dream(
     fake_kind: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = TrainConfig("fake", "Pendulum-v1")
     start_run(tmp_path / "run", config, agent_kind("fake").preset("Pendulum-v1"))
     assert main(["dream", str(tmp_path / "run")]) == FAILED
-    assert "dream: expected a run of the agent dreamer, got fake" in capsys.readouterr().err
+    meant = "a run of the agent dreamer or world-models"
+    assert f"dream: expected {meant}, got fake" in capsys.readouterr().err
 
 
 def test_nothing_ahead_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import imageio.v2 as imageio
 import numpy as np
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from mpc_robot.data.sequences import Sequences
-from mpc_robot.dynamics.rssm import RSSMState
 from mpc_robot.envs import get_task
 from mpc_robot.training.dream_video import dreamt_episode, film_dream, plot_dream
 from mpc_robot.training.evaluation import Episode
@@ -21,8 +20,13 @@ from mpc_robot.training.trust_dream import dream_errors, explain, sequence_of
 SIDE = 4
 
 
+@dataclass(frozen=True)
+class Place:
+    place: Tensor
+
+
 class Walk:
-    """Its observation is a place, which actions move; duck-typed as an RSSM that knows so.
+    """A WorldModel that knows: what is seen is a place, which actions move.
 
     What it imagines is off by ``drift`` a step, and what it reconstructs by ``blur``. Frames are
     even pictures, whose shade is the place.
@@ -33,32 +37,25 @@ class Walk:
     def __init__(self, drift: float = 0.0, blur: float = 0.0, *, frames: bool = False) -> None:
         self.drift, self.blur, self.frames = drift, blur, frames
 
-    def observe(self, seen: Sequences, rng: torch.Generator) -> tuple[RSSMState, None, None]:
+    def told(self, seen: Sequences) -> Tensor:
         if seen.frame is not None:
-            place = seen.frame.float()[:, :, 0, 0, :1] / 255.0
-        else:
-            assert seen.vector is not None
-            place = seen.vector
-        return RSSMState(place, torch.zeros_like(place)[..., :0]), None, None
+            return seen.frame.float() / 255.0
+        assert seen.vector is not None
+        return seen.vector
 
-    def imagine(self, state: RSSMState, action: Tensor, rng: torch.Generator) -> RSSMState:
-        return RSSMState(state.deter + action + self.drift, state.stoch)
+    def explain(self, seen: Sequences, rng: torch.Generator) -> Place:
+        told = self.told(seen)[0]
+        return Place(told[:, 0, 0, :1] if self.frames else told)
 
-    def reward(self, features: Tensor) -> Tensor:
-        return 2.0 * features[..., 0]
+    def imagine(self, state: Place, action: Tensor, rng: torch.Generator) -> Place:
+        return Place(state.place + action + self.drift)
 
-    @property
-    def senses(self) -> Walk:
-        return self
+    def show(self, state: Place) -> Tensor:
+        seen = state.place + self.blur
+        return seen[..., None, None, :].expand(-1, SIDE, SIDE, 3) if self.frames else seen
 
-    def chosen(self, vector: Tensor) -> Tensor:
-        return vector
-
-    def decode(self, features: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        seen = features + self.blur
-        if not self.frames:
-            return None, seen
-        return seen[..., None, None, :].expand(*seen.shape[:-1], SIDE, SIDE, 3), None
+    def earned(self, state: Place) -> Tensor:
+        return 2.0 * state.place[..., 0]
 
 
 def episode(steps: int, seed: int = 0, *, frames: bool = False) -> Episode:
@@ -75,10 +72,6 @@ def episode(steps: int, seed: int = 0, *, frames: bool = False) -> Episode:
         shades = np.round(255.0 * places).astype(np.uint8)
         seen = np.broadcast_to(shades[:, :, None, None], (steps + 1, SIDE, SIDE, 3)).copy()
     return Episode(seen, actions, 2.0 * places[1:, 0], terminated=False, truncated=True)
-
-
-def model(**quality: Any) -> Any:
-    return Walk(**quality)
 
 
 def rng() -> torch.Generator:
@@ -100,7 +93,7 @@ def test_an_episode_is_a_sequence_of_what_led_to_each_observation() -> None:
 @pytest.mark.parametrize("frames", [False, True])
 def test_a_true_model_imagines_what_happens(frames: bool) -> None:
     real = [episode(30, seed, frames=frames) for seed in (1, 2)]
-    errors = dream_errors(model(frames=frames), real, rng(), ahead=12)
+    errors = dream_errors(Walk(frames=frames), real, rng(), ahead=12)
     assert errors.imagined.shape == errors.reward.shape == (20, 12)
     np.testing.assert_allclose(errors.imagined, 0.0, atol=1e-9)
     np.testing.assert_allclose(errors.reconstructed, 0.0, atol=1e-9)
@@ -111,7 +104,7 @@ def test_a_true_model_imagines_what_happens(frames: bool) -> None:
 
 def test_errors_grow_as_a_model_drifts_and_are_told_in_standard_deviations() -> None:
     real = [episode(40)]
-    errors = dream_errors(model(drift=0.5, blur=0.25), real, rng(), ahead=8)
+    errors = dream_errors(Walk(drift=0.5, blur=0.25), real, rng(), ahead=8)
     spread, step = real[0].observations.std(), np.arange(1, 9)
     expected = ((0.5 * step + 0.25) / spread) ** 2
     np.testing.assert_allclose(errors.imagined, np.tile(expected, (10, 1)), rtol=1e-4)
@@ -122,29 +115,29 @@ def test_errors_grow_as_a_model_drifts_and_are_told_in_standard_deviations() -> 
 def test_the_error_of_saying_that_nothing_changes_is_how_far_it_went() -> None:
     """From the step on at which there is just enough left, for such a short episode."""
     real = episode(13)
-    errors = dream_errors(model(), [real], rng(), ahead=8)
+    errors = dream_errors(Walk(), [real], rng(), ahead=8)
     place = real.observations[:, 0]
     went = ((place[6:] - place[5]) / place.std()) ** 2
     np.testing.assert_allclose(errors.unchanged, went[None], rtol=1e-4)
 
 
 def test_frames_err_in_shades() -> None:
-    errors = dream_errors(model(drift=0.01, frames=True), [episode(20, frames=True)], rng(), 5)
+    errors = dream_errors(Walk(drift=0.01, frames=True), [episode(20, frames=True)], rng(), 5)
     expected = (0.01 * np.arange(1, 6)) ** 2
     np.testing.assert_allclose(errors.imagined, np.tile(expected, (10, 1)), rtol=1e-2)
 
 
 def test_short_episodes_are_left_out_and_all_short_ones_refused() -> None:
-    errors = dream_errors(model(), [episode(9), episode(30, 1)], rng(), ahead=20)
+    errors = dream_errors(Walk(), [episode(9), episode(30, 1)], rng(), ahead=20)
     assert errors.imagined.shape == (6, 20)
-    assert dream_errors(model(), [episode(9)], rng()).imagined.shape == (1, 4)
+    assert dream_errors(Walk(), [episode(9)], rng()).imagined.shape == (1, 4)
     with pytest.raises(ValueError, match="episodes: expected one of more than 5 steps, got 5"):
-        dream_errors(model(), [episode(5)], rng())
+        dream_errors(Walk(), [episode(5)], rng())
 
 
 def test_it_sees_and_imagines_in_turns() -> None:
     real = episode(20)
-    dreamt = dreamt_episode(model(drift=0.5, blur=0.25), real, rng(), ahead=6)
+    dreamt = dreamt_episode(Walk(drift=0.5, blur=0.25), real, rng(), ahead=6)
     turns = [0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5]
     assert dreamt.ahead.tolist() == turns
     truth, reconstructed, imagined = dreamt.views
@@ -159,19 +152,21 @@ def test_it_sees_and_imagines_in_turns() -> None:
 
 def test_frames_are_filmed_at_the_pace_of_the_task(tmp_path: Path) -> None:
     real = episode(24, frames=True)
-    dreamt = dreamt_episode(model(frames=True), real, rng(), ahead=6)
+    dreamt = dreamt_episode(Walk(frames=True), real, rng(), ahead=6)
     film_dream(dreamt, get_task("CartpoleBalance-v0"), tmp_path / "dream.mp4")
     with imageio.get_reader(tmp_path / "dream.mp4") as video:  # at 50 Hz, every other step
         frames = [np.asarray(frame) for frame in video]
         assert video.get_meta_data()["fps"] == 25.0
     assert len(frames) == 13
-    for frame, truth in zip(frames, explain(model(), real, rng()).truth[::2], strict=True):
+    for frame, truth in zip(
+        frames, explain(Walk(frames=True), real, rng()).truth[::2], strict=True
+    ):
         height, width, _ = frame.shape
         panels = [frame[height // 3, width * (2 * i + 1) // 6].mean() / 255.0 for i in range(3)]
         assert panels == pytest.approx([float(truth.mean())] * 3, abs=0.04)
 
 
 def test_vectors_are_drawn(tmp_path: Path) -> None:
-    dreamt = dreamt_episode(model(), episode(24), rng(), ahead=6)
+    dreamt = dreamt_episode(Walk(), episode(24), rng(), ahead=6)
     plot_dream(dreamt, 0.1, tmp_path / "dream.png")
     assert imageio.imread(tmp_path / "dream.png").std() > 10
