@@ -163,11 +163,17 @@ def test_while_a_round_learns_what_the_last_one_learned_acts() -> None:
     live(agent, 20)
     assert agent.round == 1
     first = agent.controller().act(frame)
-    seen = {name: part.clone() for name, part in agent.vae.state_dict().items()}
+    seen, known = (
+        {name: part.clone() for name, part in network.state_dict().items()}
+        for network in (agent.vae, agent.model)
+    )
     live(agent, 60)
     assert agent.round == 1 and agent.stage == 3
     assert any(not torch.equal(part, seen[name]) for name, part in agent.vae.state_dict().items())
     assert agent.controller().act(frame) == first != 0.0
+    world = agent.world_model()
+    for network, then in ((world.vae, seen), (world.model, known)):
+        assert all(torch.equal(part, then[name]) for name, part in network.state_dict().items())
 
 
 def test_dreams_begin_anywhere_where_no_beginning_is_remembered() -> None:
