@@ -19,6 +19,7 @@ import torch
 import tyro
 from benchmarks.common import RESULTS, about, write_result
 
+from mpc_robot.agents.dreamer import senses_spec
 from mpc_robot.controllers import (
     ICEM,
     MPC,
@@ -40,7 +41,8 @@ ORACLES = {
 """Tasks whose reward alone tells a planner with the true dynamics what to do: horizon (s) and
 episodes of that planner."""
 ORACLE = ICEMConfig(num_samples=120, iterations=4, num_elites=12)
-UNSKILLED_EPISODES = 20
+UNSKILLED = {**dict.fromkeys(ORACLES, 20), "CarRacing-v3": 10}
+"""Tasks, and episodes of who has no skill there."""
 
 
 def measure_planner(name: str, path: Path) -> None:
@@ -67,29 +69,29 @@ def measure_unskilled(name: str, path: Path) -> None:
     """Measure what chance and a zero action earn on a task, and write it."""
     task = get_task(name)
     with closing(make_env(task)) as env:
-        spec = env_spec(env)
+        spec = senses_spec(env)
     controllers = {
         "random_return": RandomController(spec.action_low, spec.action_high),
         "zero_return": ConstantController(np.zeros(spec.action_dim)),
     }
-    config = {"episodes": UNSKILLED_EPISODES}
+    config = {"episodes": UNSKILLED[name]}
     result = {**about("unskilled"), "task": name, "seed": 0, "config": config, "wall_s": 0.0}
     for whose, controller in controllers.items():
-        found = evaluate(task, controller, UNSKILLED_EPISODES, seed=0)
+        found = evaluate(task, controller, UNSKILLED[name], seed=0)
         result[whose] = found.mean
         result["wall_s"] += found.wall_s
         print(f"{name}: {whose} {found.mean:.2f} ± {found.std:.2f}")
     write_result(path, result)
 
 
-def main(tasks: tuple[str, ...] = tuple(ORACLES), out: Path = RESULTS) -> None:
-    """Measure the tasks that have no result yet.
+def main(out: Path = RESULTS) -> None:
+    """Measure what has no result yet.
 
     Args:
-        tasks: which.
         out: folder of the results, which go to its folders ``oracle`` and ``unskilled``.
     """
-    for kind, measure in (("oracle", measure_planner), ("unskilled", measure_unskilled)):
+    kinds = (("oracle", ORACLES, measure_planner), ("unskilled", UNSKILLED, measure_unskilled))
+    for kind, tasks, measure in kinds:
         for name in tasks:
             path = out / kind / f"{name}.json"
             if not path.exists():

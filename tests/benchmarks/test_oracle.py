@@ -19,7 +19,7 @@ BALANCE = "CartpoleBalance-v0"
 def test_a_zero_action_earns_what_gymnasium_pays_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(oracle, "UNSKILLED_EPISODES", 2)
+    monkeypatch.setattr(oracle, "UNSKILLED", {BALANCE: 2})
     oracle.measure_unskilled(BALANCE, tmp_path / "balance.json")
     result = json.loads((tmp_path / "balance.json").read_text())
     env, earned = make_env(get_task(BALANCE)), []
@@ -35,11 +35,11 @@ def test_a_planner_with_the_true_dynamics_balances_and_what_is_there_stays(
 ) -> None:
     monkeypatch.setattr(oracle, "ORACLES", {BALANCE: (1.0, 1)})
     monkeypatch.setattr(oracle, "ORACLE", ICEMConfig(num_samples=16, iterations=2, num_elites=4))
-    monkeypatch.setattr(oracle, "UNSKILLED_EPISODES", 1)
+    monkeypatch.setattr(oracle, "UNSKILLED", {BALANCE: 1})
     (tmp_path / "unskilled").mkdir()
     kept = tmp_path / "unskilled" / f"{BALANCE}.json"
     kept.write_text("{}")
-    oracle.main((BALANCE,), tmp_path)
+    oracle.main(tmp_path)
     planned = json.loads((tmp_path / "oracle" / f"{BALANCE}.json").read_text())
     assert planned["oracle_return"] == planned["returns"][0] > 450.0
     assert kept.read_text() == "{}"
