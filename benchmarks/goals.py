@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from benchmarks.learning import Result, known_return
+from benchmarks.learning import Result, unskilled_return
 from benchmarks.learning_curves import table
 from benchmarks.studies import STUDIES, Goal, Study
 from matplotlib.axes import Axes
@@ -58,8 +58,8 @@ def row(task: str, goal: Goal, runs: Sequence[Result]) -> list[str]:
         f"{goal.limit:,}",
         f"{statistics.median(run['return_mean'][-1] for run in runs):,.5g}",
         _number(oracle),
-        _number(known_return("unskilled", task, "random_return")),
-        _number(known_return("unskilled", task, "zero_return")),
+        _number(unskilled_return(task, "random")),
+        _number(unskilled_return(task, "zero")),
     ]
 
 

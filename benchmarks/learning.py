@@ -195,15 +195,22 @@ def learning_result(folder: RunFolder) -> Result:
 
 
 def oracle_return(task: str) -> float | None:
-    """What a planner with the true dynamics reached on a task, None if it was not measured."""
-    return known_return("oracle", task, "oracle_return")
+    """What a planner with the true dynamics reached on a task, None if it was not measured.
 
-
-def known_return(kind: str, task: str, whose: str) -> float | None:
-    """A return that :mod:`benchmarks.oracle` measured, by its kind and name; None if it did not.
-
-    However the task is seen, the planner saw all of it.
+    However the task is seen and actions held, the planner saw all of it, and acted at every step.
     """
-    path = RESULTS / kind / f"{split_view(task)[0]}.json"
-    value = json.loads(path.read_text()).get(whose) if path.exists() else None
+    return _measured("oracle", split_view(task)[0], "oracle_return")
+
+
+def unskilled_return(task: str, whose: str) -> float | None:
+    """What ``random`` or ``zero`` actions earn, held as on the task; None if it was not measured."""
+    name, view = split_view(task)
+    held = name if view.repeat == 1 else f"{name}+repeat{view.repeat}"
+    return _measured("unskilled", held, f"{whose}_return")
+
+
+def _measured(kind: str, name: str, what: str) -> float | None:
+    """A number that :mod:`benchmarks.oracle` measured."""
+    path = RESULTS / kind / f"{name}.json"
+    value = json.loads(path.read_text())[what] if path.exists() else None
     return None if value is None else float(value)

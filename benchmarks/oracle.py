@@ -1,6 +1,4 @@
-"""What can be earned at most, and without any skill?
-
-A planner with the true dynamics, chance, and leaving the robot to itself.
+"""What do a planner with the true dynamics, chance, and leaving the robot to itself earn?
 
     python -m benchmarks.oracle
 
@@ -41,8 +39,13 @@ ORACLES = {
 """Tasks whose reward alone tells a planner with the true dynamics what to do: horizon (s) and
 episodes of that planner."""
 ORACLE = ICEMConfig(num_samples=120, iterations=4, num_elites=12)
-UNSKILLED = {**dict.fromkeys(ORACLES, 20), "CarRacing-v3": 10}
-"""Tasks, and episodes of who has no skill there."""
+UNSKILLED = {
+    **dict.fromkeys(ORACLES, 20),
+    "CartpoleSwingup-v0+repeat2": 20,
+    "CartpoleBalance-v0+repeat2": 20,
+    "CarRacing-v3+repeat4": 10,
+}
+"""Tasks, with actions held as learners hold them, and episodes of who has no skill there."""
 
 
 def measure_planner(name: str, path: Path) -> None:

@@ -24,7 +24,7 @@ def bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chance earns 7 on one task, and who does nothing 5."""
     monkeypatch.setattr(learning, "RESULTS", tmp_path)
     write_result(
-        tmp_path / "unskilled" / "CartpoleBalance-v0.json",
+        tmp_path / "unskilled" / "CartpoleBalance-v0+repeat2.json",
         {"random_return": 7.0, "zero_return": 5.0},
     )
 
@@ -85,3 +85,8 @@ def test_a_plot_has_a_panel_for_everything_that_was_learned(
     assert titles == ["A", "B", "C", "", "", ""]
     assert [len(axes.get_lines()) for axes in figure.axes[:3]] == [4, 3, 3]
     assert goals.plot(("muzero",), results).axes[0].get_lines() == []
+
+
+def test_chance_is_that_of_actions_held_as_long() -> None:
+    assert learning.unskilled_return("CartpoleBalance-v0+pixels+stack2+repeat2", "random") == 7.0
+    assert learning.unskilled_return("CartpoleBalance-v0+pixels", "random") is None
