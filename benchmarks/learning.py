@@ -203,7 +203,7 @@ def oracle_return(task: str) -> float | None:
 
 
 def unskilled_return(task: str, whose: str) -> float | None:
-    """What ``random`` or ``zero`` actions earn, held as on the task; None if it was not measured."""
+    """What ``random`` or ``zero`` actions earn, held as on the task; None if not measured."""
     name, view = split_view(task)
     held = name if view.repeat == 1 else f"{name}+repeat{view.repeat}"
     return _measured("unskilled", held, f"{whose}_return")

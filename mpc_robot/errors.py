@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+import numpy.typing as npt
 
 
 class CheckpointError(RuntimeError):
@@ -50,6 +53,19 @@ def require(valid: bool, field: str, expected: str, got: object) -> None:
     """
     if not valid:
         raise ValueError(f"{field}: expected {expected}, got {got!r}")
+
+
+def require_numbers(name: str, part: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Refuse an array of another shape, or one that networks, which count in float32, can not take.
+
+    Raises:
+        ValueError: naming the part, what was expected and what came.
+    """
+    require(np.shape(part) == shape, name, f"shape {shape}", np.shape(part))
+    with np.errstate(over="ignore"):
+        bad = np.flatnonzero(~np.isfinite(np.asarray(part, dtype=np.float32)))
+    if len(bad):
+        raise ValueError(f"{name}[{bad[0]}]: expected a finite number, got {part.flat[bad[0]]}")
 
 
 def require_choices(config: object) -> None:

@@ -89,8 +89,8 @@ class Collective(Agent, Protocol):
 class Imaginative(Agent, Protocol):
     """An agent that learns to act in what it imagines, which can be looked at."""
 
-    def world_model(self) -> WorldModel[Any]:
-        """What its controller believes in."""
+    def world_model(self) -> WorldModel[Any] | None:
+        """What its controller believes in, None while that has learned nothing."""
         ...
 
 

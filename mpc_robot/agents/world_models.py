@@ -8,6 +8,7 @@ later rounds the controller collects, which is the paper's iterative procedure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from torch import Tensor
 from mpc_robot.agents.base import Metrics, restoring
 from mpc_robot.agents.evolution import CMAES
 from mpc_robot.agents.linear_controller import Acting, linear_actions
+from mpc_robot.agents.off_policy import uniform_action
 from mpc_robot.controllers.filtered import FilteredController
 from mpc_robot.controllers.policy import PolicyController
 from mpc_robot.data.chunks import Arrays, Chunk
@@ -49,7 +51,7 @@ class WorldModelsConfig:
         memory: M, the recurrent network.
         rounds: of the iterative procedure [1]; each takes ``collect_steps`` actions, those that pay
             for its updates, and one per generation. What acts is what the last round came to:
-            before the first is over, nothing.
+            before the first is over, the middle of every action's range.
         collect_steps: actions of a round before it learns [10,000 episodes].
         hold: actions that a random one is held for at most: so much more is seen than where white
             noise leads [10 in its second experiment].
@@ -118,6 +120,13 @@ class WorldModelsConfig:
             "dream_steps",
         ):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+
+    @property
+    def round_actions(self) -> int:
+        """Actions that a round takes."""
+        updates = (self.vae_updates, self.memory_updates)
+        learning = sum(math.ceil(each / self.updates_per_step) for each in updates)
+        return self.collect_steps + learning + self.generations
 
 
 @torch.no_grad()
@@ -215,9 +224,9 @@ class WorldModels:
         policy = PolicyController(self._acting.controlled)
         return FilteredController(self._acting.belief(), policy)
 
-    def world_model(self) -> VisionMemory:
-        """V and M as the last round left them."""
-        return VisionMemory(self._acting.vae, self._acting.model)
+    def world_model(self) -> VisionMemory | None:
+        """V and M as the last round left them, None before the first is over."""
+        return VisionMemory(self._acting.vae, self._acting.model) if self.round else None
 
     def _forget(self) -> None:
         """The episode is over."""
@@ -228,10 +237,7 @@ class WorldModels:
         """A uniformly random action ``[A]``, held for a random time."""
         if self._held == 0 or self._last is None:
             self._held = int(torch.randint(self.config.hold, (1,), generator=self.rng)) + 1
-            share = torch.rand(self.spec.action_dim, generator=self.rng).double().numpy()
-            self._last = self.spec.action_low + share * (
-                self.spec.action_high - self.spec.action_low
-            )
+            self._last = uniform_action(self.spec, self.rng)
         self._held -= 1
         return self._last
 

@@ -60,7 +60,7 @@ class Dream:
         evaluation = evaluate(run.task, run.agent.controller(), self.episodes, self.seed)
         trust = write_report(run.folder, run.task, run.agent, evaluation, self.seed)
         if trust.dream is None:
-            raise ValueError(f"dream: expected an episode of more than {CONTEXT} steps, got none")
+            raise ValueError(f"dream: expected an episode of at least {CONTEXT} steps, got none")
         longest = max(evaluation.episodes, key=lambda episode: len(episode.rewards))
         rng = torch.Generator().manual_seed(self.seed)
         dreamt = dreamt_episode(model, longest, rng, self.ahead)
@@ -83,12 +83,16 @@ def world_model_of(run: Trainer) -> WorldModel[Any]:
     """What the run's agent dreams in.
 
     Raises:
-        ValueError: if it does not.
+        ValueError: if it does not, or has learned nothing yet.
     """
     if not isinstance(run.agent, Imaginative):
         meant = "a run of the agent dreamer or world-models"
         raise ValueError(f"dream: expected {meant}, got {run.config.agent}")
-    return run.agent.world_model()
+    model = run.agent.world_model()
+    if model is None:
+        steps = run.progress.env_step
+        raise ValueError(f"dream: expected a round of learning to be over, got {steps} env steps")
+    return model
 
 
 def _show(run: Trainer, dreamt: DreamtEpisode, *, frames: bool) -> Path:

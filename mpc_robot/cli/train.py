@@ -14,6 +14,7 @@ from mpc_robot.agents import DreamerConfig, PETSConfig, agent_kind
 from mpc_robot.agents.devices import CPU
 from mpc_robot.agents.dreamer_presets import with_size
 from mpc_robot.agents.value import ValueConfig
+from mpc_robot.agents.world_models import WorldModels
 from mpc_robot.cli.common import (
     Command,
     Common,
@@ -141,6 +142,7 @@ def _with_size(preset: Any, size: str | None) -> Any:
 def _train(trainer: Trainer) -> Outcome:
     """Train, leave pictures behind, and tell how it went."""
     path = trainer.folder.path
+    _tell_if_too_short(trainer)
     try:
         trainer.train()
     except KeyboardInterrupt as stop:
@@ -153,6 +155,15 @@ def _train(trainer: Trainer) -> Outcome:
     finish_run(trainer)
     trainer.display.note(f"run written to {path}")
     return {"out": str(path), **_last_evaluation(trainer)}
+
+
+def _tell_if_too_short(trainer: Trainer) -> None:
+    """Say so where what is to be learned will not be used yet when the run ends."""
+    agent, steps = trainer.agent, trainer.config.steps
+    if isinstance(agent, WorldModels):
+        first = agent.config.round_actions * trainer.task.view.repeat
+        if steps < first:
+            trainer.display.warn(f"steps: {steps} pay for no controller, whose round takes {first}")
 
 
 def _last_evaluation(trainer: Trainer) -> Outcome:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from mpc_robot.dynamics.mdn_rnn import MDNRNN, MDNRNNState
-from mpc_robot.errors import require
+from mpc_robot.errors import require, require_numbers
 from mpc_robot.nn.vae import VAE
 
 
@@ -36,11 +36,15 @@ class MemoryFilter:
         """The whole state ``[Z + 2 G]`` after a frame; ``action [A]`` led to it, None at first.
 
         Raises:
-            ValueError: if it is no frame of the shape that is known; the belief is as it was then.
+            ValueError: if it is no frame of bytes of the shape that is known, or the action is not
+                finite; the belief is as it was then.
         """
-        shape = tuple(self.vae.scale.mean.shape)
-        require(np.shape(observation) == shape, "frame", f"shape {shape}", np.shape(observation))
-        frame = torch.as_tensor(observation)[None].to(self.model.device)
+        seen = np.asarray(observation)
+        require(seen.dtype == np.uint8, "frame", "bytes (uint8)", str(seen.dtype))
+        require_numbers("frame", seen, tuple(self.vae.scale.mean.shape))
+        if self._state is not None and action is not None:
+            require_numbers("action", action, tuple(self.model.low.shape))
+        frame = torch.as_tensor(seen)[None].to(self.model.device)
         latent = self.vae.encode(frame).mode()
         if self._state is None or action is None:
             self._state = self.model.begin(latent)

@@ -11,6 +11,7 @@ import torch
 
 from mpc_robot.data.sequences import Sequences, senses_of
 from mpc_robot.dynamics.rssm import RSSM, RSSMState
+from mpc_robot.errors import require_numbers
 
 Floats = npt.NDArray[np.float64]
 _PARTS = ("deter", "stoch")
@@ -39,11 +40,11 @@ class LatentFilters:
         Args:
             worlds: which they are of.
             observations: frames, vectors, or both: ``{"frame": ..., "vector": ...}``.
-            actions: what was done since the last update ``[A]``, None in the first.
+            actions: what was done since the last update ``[A]``; not looked at in the first.
 
         Raises:
-            ValueError: if an observation is not what the model sees, or not finite; beliefs are as
-                they were then.
+            ValueError: if an observation is not what the model sees, or it or an action is not
+                finite; beliefs are as they were then.
         """
         states = [self._states[world] or self.model.initial(1) for world in worlds]
         before = RSSMState(*(torch.cat([vars(s)[name] for s in states]) for name in _PARTS))
@@ -87,7 +88,8 @@ class LatentFilter:
             action: what was done since the last update; not looked at in the first.
 
         Raises:
-            ValueError: if it is not what the model sees; the belief is as it was then.
+            ValueError: if it is not what the model sees, or it or the action is not finite; the
+                belief is as it was then.
         """
         features: Floats = self._filters.update([0], [observation], [action])[0]
         return features
@@ -103,18 +105,23 @@ def _seen(
     parts = [senses_of(observation) for observation in observations]
     for part in parts:
         model.senses.check(part)
+    nothing, flat = np.zeros(len(model.low)), (len(parts), 1)
+    done = [
+        nothing if first or action is None else action
+        for first, action in zip(unknown, actions, strict=True)
+    ]
+    for action in done:
+        require_numbers("action", action, nothing.shape)
     frame, vector = (
         torch.as_tensor(np.stack([part[name] for part in parts]))[:, None]
         if name in parts[0]
         else None
         for name in ("frame", "vector")
     )
-    nothing, flat = np.zeros(len(model.low)), (len(parts), 1)
-    done = np.stack([nothing if action is None else action for action in actions])
     return Sequences(
         frame=frame,
         vector=None if vector is None else vector.float(),
-        action=torch.as_tensor(done, dtype=torch.float32)[:, None],
+        action=torch.as_tensor(np.stack(done), dtype=torch.float32)[:, None],
         reward=torch.zeros(flat),
         is_first=torch.tensor(unknown)[:, None],
         terminated=torch.zeros(flat, dtype=torch.bool),

@@ -18,7 +18,7 @@ LEAST_STD = 15.0
 
 
 class FrameNormalizer(nn.Module):
-    """Scale each place of frames to zero mean and unit variance, as entries of vectors are.
+    """Scale each place of frames to zero mean and unit variance.
 
     What is thin and moves is seldom anywhere: a pole is worth a few units of the squared error of
     raw frames, whose background alone is worth thousands. Centred shades until fitted.

@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mpc_robot.errors import require
+from mpc_robot.errors import require, require_numbers
 from mpc_robot.nn.images import FrameDecoder, FrameEncoder, FrameNormalizer
 from mpc_robot.nn.layers import MLP, NormedSiLU
 from mpc_robot.nn.normalizer import Normalizer
 from mpc_robot.nn.symlog import symexp, symlog
+
+LEAST_SIZE = 1e-6
+"""Root mean square of an entry below which it is nothing but rounding."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ class VectorSense(nn.Module):
 
     The size of entries is squashed by symlog (arXiv:2301.04104v2, eq. 9). Then each is centred, and
     its unit is its root mean square: what has hardly varied yet may well do so later, such as the
-    cosine of a pole's angle once it swings up.
+    cosine of a pole's angle once it swings up. An entry of no size keeps its own unit, and one that
+    was not finite its own centre as well.
 
     Attributes:
         shape: D, of whole vectors.
@@ -116,9 +119,10 @@ class VectorSense(nn.Module):
     def fit(self, vector: Tensor) -> None:
         """Take the scale of vectors ``[..., D]``."""
         seen = symlog(self.chosen(vector)).flatten(0, -2)
-        size = seen.square().mean(dim=0).sqrt()
-        self.normalizer.mean.copy_(seen.mean(dim=0))
-        self.normalizer.std.copy_(torch.where(size > 0.0, size, 1.0))
+        size, mean = seen.square().mean(dim=0).sqrt(), seen.mean(dim=0)
+        sound = size.isfinite()
+        self.normalizer.mean.copy_(torch.where(sound, mean, 0.0))
+        self.normalizer.std.copy_(torch.where(sound & (size > LEAST_SIZE), size, 1.0))
 
     def encode(self, vector: Tensor) -> Tensor:
         """The features of each vector."""
@@ -198,10 +202,7 @@ class Senses(nn.Module):
         meant = " and ".join(known)
         require(parts.keys() == known.keys(), "observation", meant, " and ".join(parts))
         for name, part in parts.items():
-            require(part.shape == known[name], name, f"shape {known[name]}", part.shape)
-            finite = np.isfinite(part).ravel()
-            first = int(finite.argmin())
-            require(bool(finite[first]), f"{name}[{first}]", "a finite number", part.flat[first])
+            require_numbers(name, part, known[name])
 
     def fit(self, frame: Tensor | None, vector: Tensor | None) -> None:
         """Take the scale of what was seen."""

@@ -160,9 +160,9 @@ def measure_trust(
 
 
 def _trust_in_dreams(
-    model: WorldModel[State], evaluation: Evaluation, seed: int
+    model: WorldModel[State] | None, evaluation: Evaluation, seed: int
 ) -> DreamErrors | None:
-    if evaluation.lengths.max() <= CONTEXT:
+    if model is None or evaluation.lengths.max() < CONTEXT:
         return None
     return dream_errors(model, evaluation.episodes, torch.Generator().manual_seed(seed))
 

@@ -136,11 +136,11 @@ def dream_errors(
         ahead: steps to imagine, K; fewer if no episode is long enough.
 
     Raises:
-        ValueError: if no episode has more steps than the model has to see before.
+        ValueError: if no episode has a step after those that the model has to see before.
     """
     longest = max(len(episode.rewards) for episode in episodes)
-    require(longest > CONTEXT, "episodes", f"one of more than {CONTEXT} steps", longest)
-    ahead = min(ahead, longest - CONTEXT)
+    require(longest >= CONTEXT, "episodes", f"one of at least {CONTEXT} steps", longest)
+    ahead = min(ahead, longest - CONTEXT + 1)
     frames = is_frame(episodes[0])
     scale = torch.ones(())
     if not frames:
@@ -149,7 +149,7 @@ def dream_errors(
     parts = [
         _errors_in(model, episode, ahead, scale, rng)
         for episode in episodes
-        if len(episode.rewards) >= CONTEXT + ahead
+        if len(episode.rewards) >= CONTEXT - 1 + ahead
     ]
     columns = (torch.cat(column).double().numpy() for column in zip(*parts, strict=True))
     return DreamErrors("shades²" if frames else "standard deviations²", *columns)
@@ -160,7 +160,8 @@ def _errors_in(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The errors of one episode, in the order of :class:`DreamErrors`, each ``[S, K]``."""
     whole, last = explain(model, episode, rng), len(episode.rewards) - ahead
-    starts = np.linspace(CONTEXT, last, min(STARTS, last - CONTEXT + 1)).astype(int)
+    first = CONTEXT - 1
+    starts = np.linspace(first, last, min(STARTS, last - first + 1)).astype(int)
     after = torch.as_tensor(starts[:, None] + np.arange(1, ahead + 1))
     before = torch.as_tensor(starts)
     state = take(whole.states, (starts,))

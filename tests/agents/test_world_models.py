@@ -160,6 +160,7 @@ def test_while_a_round_learns_what_the_last_one_learned_acts() -> None:
     frame = np.zeros((16, 16, 3), np.uint8)
     frame[6:10, 3:7] = 255
     assert agent.round == 0 and agent.controller().act(frame) == 0.0
+    assert agent.world_model() is None
     live(agent, 20)
     assert agent.round == 1
     first = agent.controller().act(frame)
@@ -172,6 +173,7 @@ def test_while_a_round_learns_what_the_last_one_learned_acts() -> None:
     assert any(not torch.equal(part, seen[name]) for name, part in agent.vae.state_dict().items())
     assert agent.controller().act(frame) == first != 0.0
     world = agent.world_model()
+    assert world is not None
     for network, then in ((world.vae, seen), (world.model, known)):
         assert all(torch.equal(part, then[name]) for name, part in network.state_dict().items())
 
@@ -333,7 +335,9 @@ def test_what_was_learned_in_the_dream_holds_in_reality() -> None:
     # What it dreams is nearer to what happens than that nothing does, and worth what it is.
     rng = torch.Generator().manual_seed(0)
     walks = evaluate(agent.task, RandomController(-np.ones(1), np.ones(1)), 4, seed=1)
-    errors = dream_errors(agent.world_model(), walks.episodes, rng, ahead=3)
+    world = agent.world_model()
+    assert world is not None
+    errors = dream_errors(world, walks.episodes, rng, ahead=3)
     assert errors.better_steps == 3
     assert errors.reward.mean() < 0.1
 

@@ -97,7 +97,7 @@ def test_dream_shows_what_is_imagined_and_reports_its_errors(
     assert Path(outcome["shown"]) == run / shown
     assert (run / shown).stat().st_size > 1_000
     for name in ("imagined", "unchanged", "reconstructed", "reward"):
-        assert len(outcome[name]) == 15, "20 steps, 5 of which are seen before"
+        assert len(outcome[name]) == 16, "20 steps, after 5 observations of 21"
     text = (run / "report.md").read_text(encoding="utf-8")
     assert "## 5. What does it dream?" in text and "report_dream.png" in text
     assert (run / "report_dream.png").exists()
@@ -123,6 +123,28 @@ def test_others_do_not_dream(
     assert main(["dream", str(tmp_path / "run")]) == FAILED
     meant = "a run of the agent dreamer or world-models"
     assert f"dream: expected {meant}, got fake" in capsys.readouterr().err
+
+
+def test_a_run_too_short_for_world_models_is_told_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A round of 10 + 2 + 3 + 4 actions, each held for two steps."""
+    words = [
+        *("train", "--agent", "world-models", "--task", "Frames-v0+repeat2", "--steps", "20"),
+        *("--out", str(tmp_path / "run"), "--eval-episodes", "1"),
+        *("--config.collect-steps", "10", "--config.memory-length", "4"),
+        *("--config.vae-updates", "4", "--config.memory-updates", "5"),
+        *("--config.updates-per-step", "2", "--config.generations", "4"),
+        *("--config.vae.channels", "4", "--config.vae.strides", "4"),
+    ]
+    assert main(words) == GOOD
+    warning = "warning: steps: 20 pay for no controller, whose round takes 38"
+    assert warning in capsys.readouterr().out
+    assert main(["dream", str(tmp_path / "run")]) == FAILED
+    refused = "dream: expected a round of learning to be over, got 20 env steps"
+    assert refused in capsys.readouterr().err
+    assert main([*words[:6], "38", "--out", str(tmp_path / "long"), *words[9:]]) == GOOD
+    assert "warning: steps" not in capsys.readouterr().out
 
 
 def test_nothing_ahead_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

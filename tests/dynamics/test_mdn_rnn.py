@@ -199,6 +199,27 @@ def test_a_filter_remembers_as_the_model_observes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("bad", "action", "told"),
+    [
+        (np.zeros((16, 16, 3)), 0.5, r"frame: expected bytes \(uint8\), got 'float64'"),
+        (np.zeros((16, 16), np.uint8), 0.5, r"frame: expected shape \(16, 16, 3\)"),
+        (np.zeros((16, 16, 3), np.uint8), np.nan, r"action\[0\]: expected a finite number"),
+    ],
+    ids=["floats", "size", "action"],
+)
+def test_a_frame_that_is_refused_leaves_no_trace(bad: np.ndarray, action: float, told: str) -> None:
+    vae = VAE((16, 16, 3), VAEConfig(latents=4, channels=(4,), strides=(4,)), generator())
+    one, other = MemoryFilter(vae, model()), MemoryFilter(vae, model())
+    frame = np.full((16, 16, 3), 9, np.uint8)
+    for each in (one, other):
+        each.update(frame, None)
+    with pytest.raises(ValueError, match=told):
+        one.update(bad, np.full(2, action))
+    following = (each.update(2 * frame, np.ones(2)) for each in (one, other))
+    np.testing.assert_array_equal(*following)
+
+
+@pytest.mark.parametrize(
     ("field", "value"), [("hidden", 0), ("mixtures", 0), ("units", -1), ("temperature", 0.0)]
 )
 def test_settings_that_make_no_sense(field: str, value: float) -> None:

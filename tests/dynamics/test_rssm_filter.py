@@ -86,12 +86,23 @@ def test_what_was_done_before_the_first_observation_is_nothing() -> None:
     np.testing.assert_allclose(features, expected.detach().numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("bad", [np.array([np.nan, 0.0]), np.zeros(5)], ids=["nan", "size"])
-def test_a_reading_that_is_refused_leaves_no_trace(bad: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    ("bad", "action", "told"),
+    [
+        (np.array([np.nan, 0.0]), 1.0, r"vector\[0\]: expected a finite number, got nan"),
+        (np.array([0.0, 1e39]), 1.0, r"vector\[1\]: expected a finite number, got 1e\+39"),
+        (np.zeros(5), 1.0, r"vector: expected shape \(2,\)"),
+        (np.zeros(2), np.nan, r"action\[0\]: expected a finite number, got nan"),
+    ],
+    ids=["nan", "more than float32", "size", "action"],
+)
+def test_a_reading_that_is_refused_leaves_no_trace(
+    bad: np.ndarray, action: float, told: str
+) -> None:
     one, other, good = LatentFilter(model()), LatentFilter(model()), np.array([0.3, -0.2])
     for each in (one, other):
         each.update(good, None)
-    with pytest.raises(ValueError, match="vector"):
-        one.update(bad, np.ones(1))
+    with pytest.raises(ValueError, match=told):
+        one.update(bad, np.full(1, action))
     following = (each.update(-good, np.ones(1)) for each in (one, other))
     np.testing.assert_array_equal(*following)

@@ -65,6 +65,18 @@ def test_what_hardly_varied_is_not_blown_up() -> None:
     torch.testing.assert_close(scaled, expected, atol=0.01, rtol=0.0)
 
 
+def test_rounding_and_what_is_not_finite_set_no_scale() -> None:
+    ours, good = senses(None, 3), torch.linspace(-1.0, 1.0, 50)
+    wrong = good.clone()
+    wrong[7] = torch.inf
+    ours.fit(None, torch.stack([1e-9 * good, wrong, good], dim=1))
+    assert ours.vector is not None
+    scaled = ours.vector.scaled(torch.full((1, 3), 0.1))
+    size = torch.log1p(good.abs()).square().mean().sqrt()
+    expected = torch.log1p(torch.tensor(0.1)) * torch.tensor([[1.0, 1.0, 1.0 / size]])
+    torch.testing.assert_close(scaled, expected)
+
+
 def test_features_are_those_of_each_part_side_by_side() -> None:
     ours, (frame, vector) = senses(SHAPE, 3), seen(20)
     both = ours.encode(frame, vector)

@@ -114,10 +114,10 @@ def test_errors_grow_as_a_model_drifts_and_are_told_in_standard_deviations() -> 
 
 def test_the_error_of_saying_that_nothing_changes_is_how_far_it_went() -> None:
     """From the step on at which there is just enough left, for such a short episode."""
-    real = episode(13)
+    real = episode(12)
     errors = dream_errors(Walk(), [real], rng(), ahead=8)
     place = real.observations[:, 0]
-    went = ((place[6:] - place[5]) / place.std()) ** 2
+    went = ((place[5:] - place[4]) / place.std()) ** 2
     np.testing.assert_allclose(errors.unchanged, went[None], rtol=1e-4)
 
 
@@ -129,10 +129,10 @@ def test_frames_err_in_shades() -> None:
 
 def test_short_episodes_are_left_out_and_all_short_ones_refused() -> None:
     errors = dream_errors(Walk(), [episode(9), episode(30, 1)], rng(), ahead=20)
-    assert errors.imagined.shape == (6, 20)
-    assert dream_errors(Walk(), [episode(9)], rng()).imagined.shape == (1, 4)
-    with pytest.raises(ValueError, match="episodes: expected one of more than 5 steps, got 5"):
-        dream_errors(Walk(), [episode(5)], rng())
+    assert errors.imagined.shape == (7, 20)
+    assert dream_errors(Walk(), [episode(9)], rng()).imagined.shape == (1, 5)
+    with pytest.raises(ValueError, match="episodes: expected one of at least 5 steps, got 4"):
+        dream_errors(Walk(), [episode(4)], rng())
 
 
 def test_it_sees_and_imagines_in_turns() -> None:
