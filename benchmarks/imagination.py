@@ -2,11 +2,11 @@
 
     python -m benchmarks.imagination
 
-Measured on one core: training steps and imagined steps of Dreamer's preset model, of frames and
-of vectors, and of World Models' networks, against the processor's own limit for matrix products;
-frames that environments show per second, also several at once; and the memory of a replay of
-100,000 frames. What is compared is measured in turns; rates count the processor's time, but where
-the clock is named.
+Measured on one core, but for environments together: training steps and imagined steps of Dreamer's
+preset model, of frames and of vectors, and of World Models' networks, against the processor's own
+limit for matrix products; frames that environments show per second, also several at once; and the
+memory of a replay of 100,000 frames. What is compared is measured in turns; rates count the
+processor's time, but where the clock is named.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def measure_rssm(rounds: int, *, frames: bool) -> list[Row]:
 
 
 def measure_world_models(rounds: int) -> list[Row]:
-    """The autoencoder and the recurrent network, of the paper's size and of Cartpole's."""
+    """The autoencoder and the recurrent network, as they are by default."""
     rng, config = torch.Generator().manual_seed(0), WorldModelsConfig()
     vae = VAE(FRAME, config.vae, rng)
     pictures = seen(config.vae_batch, 1, rng, frames=True).frame

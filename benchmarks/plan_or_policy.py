@@ -73,7 +73,7 @@ def measure(path: Path, options: Options) -> dict[str, Any]:
 def _rows(
     case: str, found: Evaluation, of: str | None = None, beside: Evaluation | None = None
 ) -> list[Row]:
-    """Return and time per step, the environment's included."""
+    """Return, and time of an env step by the clock, with the environment and its frames."""
     ratio = None if beside is None else found.mean / beside.mean
     per_step = found.wall_s / found.lengths.sum()
     return [

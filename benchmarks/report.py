@@ -212,7 +212,7 @@ def learning_plot(draw: Callable[[Sequence[Result]], Figure]) -> Figure:
 def plan_or_policy_table(agents: tuple[str, ...]) -> str:
     """What agents' policies return, and plans in the models that they were trained in."""
     found = [result for result in load("plan_or_policy") if result["agent"] in agents]
-    head = ("task", "seed", "env steps", "policy", "plan", "policy, per step", "plan, per step")
+    head = ("task", "seed", "env steps", "policy", "plan", "env step by policy", "env step by plan")
     return learning_curves.table(head, map(_plan_row, found))
 
 

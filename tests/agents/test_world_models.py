@@ -48,6 +48,7 @@ TINY = WorldModelsConfig(
     rollouts=2,
     dream_steps=5,
 )
+DOCS = Path(__file__).parents[2] / "docs" / "imagination.md"
 SEE, REMEMBER, ACT, AGAIN = 40, 55, 71, 86  # actions before each stage
 
 
@@ -360,7 +361,26 @@ def test_settings_that_make_no_sense(field: str, value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "task", ["CartpoleBalance-v0+pixels+repeat2", "CarRacing-v3+pixels", "Dot-v0"]
+    ("task", "rounds", "actions"),
+    [
+        ("CartpoleBalance-v0+pixels+repeat2", 2, 8_700),
+        ("CartpoleSwingup-v0+pixels", 2, 8_700),
+        ("CarRacing-v3+pixels+repeat4", 3, 6_400),
+        ("Dot-v0", 1, 12_300),
+    ],
 )
-def test_every_task_has_a_preset(task: str) -> None:
-    assert isinstance(agent_kind("world-models").preset(task), WorldModelsConfig)
+def test_presets_take_as_long_as_is_said(task: str, rounds: int, actions: int) -> None:
+    """Rounds, and actions of each, that docs/imagination.md names."""
+    preset = agent_kind("world-models").preset(task)
+    assert (preset.rounds, preset.round_actions) == (rounds, actions)
+    assert f"{actions:,}" in DOCS.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("collect", "actions", "rounds"), [(49, 80, 1), (50, 81, 0)])
+def test_a_round_is_over_after_the_actions_it_takes(
+    collect: int, actions: int, rounds: int
+) -> None:
+    agent = make(collect_steps=collect, vae_updates=31, updates_per_step=4)
+    assert agent.config.round_actions == actions
+    live(agent, 80)
+    assert agent.round == rounds

@@ -132,6 +132,16 @@ def test_every_study_can_be_learned() -> None:
                 goal.wanted(config.oracle_return)  # ValueError if it was not measured
 
 
+def test_world_models_are_evaluated_after_each_round() -> None:
+    for task, asked_of in STUDIES["world-models"].items():
+        preset = AGENTS["world-models"].preset(task)
+        held = get_task(task).view.repeat
+        after = [asked_of.eval_every * each // held for each in range(1, preset.rounds + 1)]
+        assert asked_of.steps == asked_of.eval_every * preset.rounds
+        for each, actions in enumerate(after, start=1):
+            assert each * preset.round_actions <= actions < (each + 1) * preset.round_actions
+
+
 def test_policies_are_compared_with_baselines_of_the_zoo() -> None:
     for task in POLICIES:
         for agent in ("sb3-ppo", "sb3-sac"):
