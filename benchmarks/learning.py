@@ -212,5 +212,4 @@ def unskilled_return(task: str, whose: str) -> float | None:
 def _measured(kind: str, name: str, what: str) -> float | None:
     """A number that :mod:`benchmarks.oracle` measured."""
     path = RESULTS / kind / f"{name}.json"
-    value = json.loads(path.read_text())[what] if path.exists() else None
-    return None if value is None else float(value)
+    return float(json.loads(path.read_text())[what]) if path.exists() else None

@@ -3,8 +3,8 @@
     python -m benchmarks.oracle
 
 The planner is iCEM with 120 candidates and 4 iterations inside the simulator itself, which is
-generous; chance draws every action uniformly, and a zero action is no force. What has a result is
-skipped.
+generous; chance draws every action uniformly, and a zero action leaves the robot to itself. What
+has a result is skipped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Small Dreamers, and how they live."""
+"""Small Dreamers, how they live, and settings of small World Models."""
 
 from __future__ import annotations
 
@@ -8,12 +8,35 @@ from dataclasses import replace
 from mpc_robot.agents.behaviour import BehaviourConfig
 from mpc_robot.agents.dreamer import Dreamer, DreamerConfig, senses_spec
 from mpc_robot.agents.dreamer_presets import VERSIONS
+from mpc_robot.agents.world_models import WorldModelsConfig
 from mpc_robot.data.replay import Experience
+from mpc_robot.dynamics.mdn_rnn import MDNRNNConfig
 from mpc_robot.dynamics.rssm import RSSMConfig
 from mpc_robot.envs import get_task, make_env
 from mpc_robot.nn.actor import ActorConfig
 from mpc_robot.nn.latents import CategoricalConfig
 from mpc_robot.nn.senses import SensesConfig
+from mpc_robot.nn.vae import VAEConfig
+
+TINY = WorldModelsConfig(
+    vae=VAEConfig(latents=2, channels=(4,), strides=(4,)),
+    memory=MDNRNNConfig(hidden=4, mixtures=2, units=4),
+    rounds=2,
+    collect_steps=40,
+    hold=5,
+    capacity=2_000,
+    updates_per_step=2,
+    vae_updates=30,
+    vae_batch=4,
+    memory_updates=31,
+    memory_batch=2,
+    memory_length=6,
+    generations=15,
+    population=4,
+    rollouts=2,
+    dream_steps=5,
+)
+"""World Models of two short rounds."""
 
 SMALL = DreamerConfig(
     RSSMConfig(

@@ -11,11 +11,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from tests.agents.dreamers import TINY
 from tests.second_device import second_device
 
 from mpc_robot.agents import agent_kind
 from mpc_robot.agents.devices import place
-from mpc_robot.agents.world_models import WorldModels, WorldModelsConfig
+from mpc_robot.agents.world_models import WorldModels
 from mpc_robot.controllers import RandomController
 from mpc_robot.data.replay import Experience
 from mpc_robot.data.sequences import SequenceReplay
@@ -30,24 +31,6 @@ from mpc_robot.training.runs import open_run, start_run
 from mpc_robot.training.trainer import TrainConfig
 from mpc_robot.training.trust_dream import dream_errors
 
-TINY = WorldModelsConfig(
-    vae=VAEConfig(latents=2, channels=(4,), strides=(4,)),
-    memory=MDNRNNConfig(hidden=4, mixtures=2, units=4),
-    rounds=2,
-    collect_steps=40,
-    hold=5,
-    capacity=2_000,
-    updates_per_step=2,
-    vae_updates=30,
-    vae_batch=4,
-    memory_updates=31,
-    memory_batch=2,
-    memory_length=6,
-    generations=15,
-    population=4,
-    rollouts=2,
-    dream_steps=5,
-)
 DOCS = Path(__file__).parents[2] / "docs" / "imagination.md"
 SEE, REMEMBER, ACT, AGAIN = 40, 55, 71, 86  # actions before each stage
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from tests.agents.dreamers import SMALL
+from tests.agents.dreamers import SMALL, TINY
 
 from mpc_robot.agents import agent_kind
-from mpc_robot.agents.world_models import WorldModelsConfig
 from mpc_robot.cli.command import FAILED, GOOD, WRONG_WORDS, main
-from mpc_robot.dynamics.mdn_rnn import MDNRNNConfig
-from mpc_robot.nn.vae import VAEConfig
 from mpc_robot.training.runs import start_run
 from mpc_robot.training.trainer import TrainConfig
 
@@ -59,19 +57,8 @@ def drift(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(gym.registry, name, spec)
 
 
-BRIEF = WorldModelsConfig(
-    vae=VAEConfig(latents=2, channels=(4,), strides=(4,), units=8),
-    memory=MDNRNNConfig(hidden=4, mixtures=2, units=4),
-    collect_steps=10,
-    capacity=2_000,
-    vae_updates=4,
-    memory_updates=4,
-    memory_length=4,
-    generations=2,
-    population=4,
-    rollouts=2,
-    dream_steps=3,
-)
+BRIEF = replace(TINY, rounds=1, collect_steps=10, vae_updates=4, memory_updates=4, generations=2)
+"""World Models whose round is over within an episode."""
 
 
 def trained(path: Path, task: str, agent: str = "dreamer") -> Path:
