@@ -12,16 +12,25 @@ from mpc_robot.dynamics.mdn_rnn_filter import MemoryFilter
 from mpc_robot.nn.vae import VAE
 
 
+def from_rest(share: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Actions ``[..., A]``: at 0 the one nearest to zero, at -1 and 1 the bounds ``[A]``.
+
+    A pedal, which can only be pressed, rests for half of all shares, as the brake of World Models.
+    """
+    rest = torch.zeros_like(low).clamp(low, high)
+    up, down = share.clamp(min=0.0), share.clamp(max=0.0)
+    return (rest + up * (high - rest) + down * (rest - low)).clamp(low, high)
+
+
 def linear_actions(weights: Tensor, features: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Actions ``[P, R, A]`` of P linear controllers, each for R features ``[P, R, F]``.
 
     ``weights [P, A (F + 1)]`` are rows of a matrix and a bias (arXiv:1803.10122, eq. 1); a tanh
-    leads within the bounds ``[A]``.
+    leads from rest within the bounds ``[A]``.
     """
     rows = weights.unflatten(-1, (len(low), -1))
     said = features @ rows[..., :-1].mT + rows[..., None, :, -1]
-    actions: Tensor = low + (high - low) * (0.5 + 0.5 * torch.tanh(said))
-    return actions
+    return from_rest(torch.tanh(said), low, high)
 
 
 class Acting:
@@ -37,9 +46,13 @@ class Acting:
 
     def controlled(self, whole: Tensor) -> Tensor:
         """The controller's actions ``[..., A]`` for whole states ``[..., Z + 2 G]`` on the CPU."""
+        return self.controlled_by(self.weights, whole)
+
+    def controlled_by(self, weights: Tensor, whole: Tensor) -> Tensor:
+        """The actions ``[..., A]`` of another controller ``[n]`` of the same features."""
         features = whole[..., : self.model.features].reshape(1, -1, self.model.features)
         bounds = (self.model.low.cpu(), self.model.high.cpu())
-        action = linear_actions(self.weights[None], features, *bounds)
+        action = linear_actions(weights[None], features, *bounds)
         return action.reshape(*whole.shape[:-1], -1)
 
     def to(self, device: torch.device) -> None:

@@ -22,14 +22,13 @@ from torch import Tensor
 
 from mpc_robot.agents.base import Metrics, restoring
 from mpc_robot.agents.evolution import CMAES
-from mpc_robot.agents.linear_controller import Acting, linear_actions
-from mpc_robot.agents.off_policy import uniform_action
+from mpc_robot.agents.linear_controller import Acting, from_rest, linear_actions
 from mpc_robot.controllers.filtered import FilteredController
 from mpc_robot.controllers.policy import PolicyController
 from mpc_robot.data.chunks import Arrays, Chunk
 from mpc_robot.data.replay import Experience
 from mpc_robot.data.sequences import SequenceReplay, require_capacity
-from mpc_robot.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig, memory_loss
+from mpc_robot.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig, MDNRNNState, memory_loss
 from mpc_robot.dynamics.vision_memory import VisionMemory
 from mpc_robot.envs.base import PixelSpec, Task
 from mpc_robot.errors import require
@@ -51,12 +50,12 @@ class WorldModelsConfig:
         memory: M, the recurrent network.
         rounds: of the iterative procedure [1]; each takes ``collect_steps`` actions, those that pay
             for its updates, and one per generation. What acts is what the last round came to:
-            before the first is over, the middle of every action's range.
+            before the first is over, the action nearest to zero.
         collect_steps: actions of a round before it learns [10,000 episodes].
         hold: actions that a random one is held for at most: so much more is seen than where white
             noise leads [10 in its second experiment].
-        exploration: standard deviation of noise on the controller's actions when it collects, as a
-            share of half their range [0].
+        exploration: standard deviation of noise on the controller's weights when it collects, drawn
+            for each episode (arXiv:1706.01905) [0].
         capacity: frames that are remembered, a multiple of 1000 [all].
         updates_per_step: of V or M, per action taken meanwhile.
         vae_updates: of V in a round [1 epoch].
@@ -70,6 +69,8 @@ class WorldModelsConfig:
         generations: of CMA-ES in a round, one per action taken meanwhile [1,800].
         population: candidates of a generation [64].
         rollouts: dreams that each candidate is tried in [16].
+        begin_within: observations of an episode in any of which dreams begin; M remembers what was
+            before it [1].
         dream_steps: actions in a dream [1,000].
         sigma: first step size of CMA-ES [0.1].
     """
@@ -93,33 +94,25 @@ class WorldModelsConfig:
     generations: int = 300
     population: int = 64
     rollouts: int = 16
+    begin_within: int = 1
     dream_steps: int = 250
     sigma: float = 0.1
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
-        for name, least in {"memory_length": 2, "population": 4}.items():
+        longest = max(self.memory_length, self.begin_within)
+        positive = (
+            *("rounds", "hold", "updates_per_step", "vae_updates", "vae_batch", "memory_updates"),
+            *("memory_batch", "generations", "rollouts", "begin_within", "dream_steps"),
+        )
+        leasts = {"memory_length": 2, "population": 4, "collect_steps": longest}
+        for name, least in {**dict.fromkeys(positive, 1), **leasts}.items():
             require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
-        few = self.collect_steps >= self.memory_length
-        require(few, "collect_steps", f"at least {self.memory_length}", self.collect_steps)
-        require_capacity(self.capacity, self.memory_length)
+        require_capacity(self.capacity, longest)
         sound = 0.0 <= self.exploration < np.inf
         require(sound, "exploration", "finite, at least 0", self.exploration)
         for name in ("vae_rate", "memory_rate", "max_grad_norm", "sigma"):
             require(0.0 < getattr(self, name) < np.inf, name, "positive", getattr(self, name))
-        for name in (
-            "rounds",
-            "hold",
-            "updates_per_step",
-            "vae_updates",
-            "vae_batch",
-            "memory_updates",
-            "memory_batch",
-            "generations",
-            "rollouts",
-            "dream_steps",
-        ):
-            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
 
     @property
     def round_actions(self) -> int:
@@ -131,16 +124,16 @@ class WorldModelsConfig:
 
 @torch.no_grad()
 def dream(
-    model: MDNRNN, weights: Tensor, start: Tensor, steps: int, rng: torch.Generator
+    model: MDNRNN, weights: Tensor, start: MDNRNNState, steps: int, rng: torch.Generator
 ) -> Tensor:
-    """Returns ``[P, R]`` of linear controllers ``[P, n]`` in R dreams that begin with ``[R, Z]``.
+    """Returns ``[P, R]`` of linear controllers ``[P, n]`` in dreams from R states.
 
     A dream is the same for all controllers, also in what chance decides; where its episode may
     have ended, what is earned counts by how likely it has not.
     """
-    num, dreams = len(weights), len(start)
-    state = model.begin(start.repeat(num, 1))
-    returns, alive = start.new_zeros(num * dreams), start.new_ones(num * dreams)
+    num, dreams = len(weights), len(start.latent)
+    state = MDNRNNState(*(part.repeat(num, 1) for part in vars(start).values()))
+    returns, alive = weights.new_zeros(num * dreams), weights.new_ones(num * dreams)
     for _ in range(steps):
         features = state.features.unflatten(0, (num, dreams))
         action = linear_actions(weights, features, model.low, model.high).flatten(0, 1)
@@ -191,8 +184,7 @@ class WorldModels:
         self.round = self.stage = self.done = 0
         self._acting = Acting(deepcopy(self.vae), deepcopy(self.model), self.weights)
         self._belief = self._acting.belief()
-        self._last: Floats | None = None
-        self._held = 0
+        self._forget()
 
     def to(self, device: torch.device) -> None:
         """Live on a device; frames stay in the memory of the CPU."""
@@ -203,14 +195,13 @@ class WorldModels:
     # In the real environment.
 
     def act(self, observation: Any, explore: bool) -> Floats:
-        """A random action in the first round, then the controller's, with noise to explore."""
+        """The controller's action; to explore, a random one at first, then that of a relative."""
         if explore and self.round == 0:
             self._last = self._random_action()
         else:
-            belief = self._belief.update(observation, self._last)
-            self._last = self._acting.controlled(torch.from_numpy(belief).float()).double().numpy()
-            if explore:
-                self._last = self._disturbed(self._last)
+            belief = torch.from_numpy(self._belief.update(observation, self._last)).float()
+            weights = self._relative() if explore else self._acting.weights
+            self._last = self._acting.controlled_by(weights, belief).double().numpy()
         return self._last
 
     def observe(self, experience: Experience) -> None:
@@ -231,22 +222,25 @@ class WorldModels:
     def _forget(self) -> None:
         """The episode is over."""
         self._belief.reset(0)
-        self._last, self._held = None, 0
+        self._last: Floats | None = None
+        self._held, self._explorer = 0, None
 
     def _random_action(self) -> Floats:
-        """A uniformly random action ``[A]``, held for a random time."""
+        """A random action ``[A]``, uniform from rest to either bound, held for a random time."""
         if self._held == 0 or self._last is None:
             self._held = int(torch.randint(self.config.hold, (1,), generator=self.rng)) + 1
-            self._last = uniform_action(self.spec, self.rng)
+            share = 2.0 * torch.rand(self.spec.action_dim, generator=self.rng).double() - 1.0
+            bounds = (self.spec.action_low, self.spec.action_high)
+            self._last = from_rest(share, *map(torch.from_numpy, bounds)).numpy()
         self._held -= 1
         return self._last
 
-    def _disturbed(self, action: Floats) -> Floats:
-        """The action ``[A]`` with noise, within bounds."""
-        low, high = self.spec.action_low, self.spec.action_high
-        noise = torch.randn(len(action), generator=self.rng).double().numpy()
-        noisy: Floats = action + self.config.exploration * 0.5 * (high - low) * noise
-        return noisy.clip(low, high)
+    def _relative(self) -> Tensor:
+        """A controller ``[n]`` near the one that acts, the same for all of an episode."""
+        if self._explorer is None:
+            noise = torch.randn(self.weights.shape, generator=self.rng)
+            self._explorer = self._acting.weights + self.config.exploration * noise
+        return self._explorer
 
     # In the mind.
 
@@ -270,7 +264,7 @@ class WorldModels:
             if self.stage == 0:
                 self.round += 1
                 self._acting.become(self.vae, self.model, self.weights)
-                self._belief.reset(0)  # what M remembered, another would not understand
+                self._forget()  # what M remembered, another would not understand
         return metrics
 
     def learn_to_see(self) -> Metrics:
@@ -300,16 +294,14 @@ class WorldModels:
         return metrics
 
     def learn_to_act(self) -> Metrics:
-        """One generation of C, in dreams that begin as episodes did."""
+        """One generation of C, in dreams that begin where episodes did, or soon after."""
         if self.done == 0:
             self._search = self._new_search()
-        begins = self._first_codes()
-        drawn = torch.randint(len(begins), (self.config.rollouts,), generator=self.rng)
-        start = self._drawn(begins[drawn].to(self.model.device))
+        start = self._beginnings(self.config.rollouts)
 
         def score(weights: Tensor) -> Tensor:
             """Mean return in the dreams ``[P]``."""
-            there, steps = weights.to(start.device), self.config.dream_steps
+            there, steps = weights.to(self.model.device), self.config.dream_steps
             return dream(self.model, there, start, steps, self.rng).mean(dim=1).cpu()
 
         scores = self._search.evolve(score)
@@ -342,13 +334,18 @@ class WorldModels:
         seen = Gaussian(*codes.chunk(2, dim=-1))
         return seen.sample(torch.randn(seen.mean.shape, generator=self.rng).to(codes.device))
 
-    def _first_codes(self) -> Tensor:
-        """Codes ``[E, 2 Z]`` of the frames that episodes began with, or of all if none is left."""
-        kept = self.codes.state_dict()
-        parts = [*(chunk.arrays() for chunk in kept["chunks"]), kept["rest"]]
-        whole = torch.cat([torch.from_numpy(rows["vector"]) for rows in parts])
-        first = torch.cat([torch.from_numpy(rows["is_first"]) for rows in parts])
-        return whole[first] if first.any() else whole
+    @torch.no_grad()
+    def _beginnings(self, num: int) -> MDNRNNState:
+        """States ``[num]`` early in episodes, or anywhere if no beginning is left."""
+        length = self.config.begin_within
+        fit = np.arange(len(self.codes) - length + 1)
+        begun = np.intersect1d(self.codes.firsts(), fit)
+        starts = begun if len(begun) else fit
+        drawn = starts[torch.randint(len(starts), (num,), generator=self.rng).numpy()]
+        seen = self.codes.sequences(drawn, length).to(self.model.device)
+        states, _ = self.model.observe(self._drawn(seen.vector), seen)
+        at = torch.randint(length, (num,), generator=self.rng)
+        return MDNRNNState(*(part[torch.arange(num), at] for part in vars(states).values()))
 
     def _new_search(self) -> CMAES:
         """A search around the controller that there is."""

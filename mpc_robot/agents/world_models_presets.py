@@ -24,15 +24,16 @@ _CARTPOLE = WorldModelsConfig(
 )
 _CAR_RACING = WorldModelsConfig(
     vae=VAEConfig(frame_scale=0.75),
-    memory=MDNRNNConfig(temperature=1.1),
-    rounds=3,
-    collect_steps=6_000,
-    hold=5,
+    memory=MDNRNNConfig(hidden=128),
+    rounds=12,
+    collect_steps=3_000,
     updates_per_step=20,
-    vae_updates=3_000,
-    memory_updates=3_000,
-    generations=100,
+    vae_updates=1_000,
+    memory_updates=2_000,
+    generations=60,
     population=32,
+    begin_within=100,
+    dream_steps=60,
 )
 
 PRESETS = {

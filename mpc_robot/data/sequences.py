@@ -175,6 +175,11 @@ class SequenceReplay:
         frame, vector = drawn.pop("frame", None), drawn.pop("vector", None)
         return Sequences(frame, vector, **drawn)
 
+    def firsts(self) -> npt.NDArray[np.int64]:
+        """Where episodes begin, ``[E]``, counted from the oldest observation."""
+        rows = (self._start + np.arange(self._size)) % self.capacity
+        return np.flatnonzero(self._data["is_first"][rows])
+
     def state_dict(self) -> dict[str, Any]:
         """The full chunks, oldest first, and the rows after them; to be saved before it goes on."""
         rows = self._size % self.rows_per_chunk

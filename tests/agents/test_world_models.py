@@ -16,6 +16,7 @@ from tests.second_device import second_device
 
 from mpc_robot.agents import agent_kind
 from mpc_robot.agents.devices import place
+from mpc_robot.agents.linear_controller import Acting
 from mpc_robot.agents.world_models import WorldModels
 from mpc_robot.controllers import RandomController
 from mpc_robot.data.replay import Experience
@@ -126,16 +127,24 @@ def test_the_stages_follow_one_another_and_the_rounds_end() -> None:
     assert all(metrics == {} for _, metrics in lived[2 * AGAIN :])
 
 
-def test_after_the_first_round_the_controller_collects_with_noise() -> None:
-    agent = make(exploration=0.2)
-    live(agent, 100)
-    only_a_bias = torch.zeros_like(agent.weights)
-    only_a_bias[-1] = np.arctanh(0.3)
-    agent._acting.weights = only_a_bias
-    actions = np.array([action for action, _ in live(agent, 20)])
-    assert actions.mean() == pytest.approx(0.3, abs=0.15)
-    assert actions.std() == pytest.approx(0.2, abs=0.1)
-    assert len(np.unique(actions)) == 20
+def test_after_the_first_round_a_relative_of_the_controller_collects_each_episode(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent, acted = make(exploration=0.2), list[torch.Tensor]()
+    live(agent, 180)  # both rounds, so that none ends within an episode
+    by = Acting.controlled_by
+
+    def spied(acting: Acting, weights: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+        acted.append(weights)
+        return by(acting, weights, whole)
+
+    monkeypatch.setattr(Acting, "controlled_by", spied)
+    live(agent, 30 * 20)
+    episodes = torch.stack(acted).unflatten(0, (30, 20))
+    assert (episodes == episodes[:, :1]).all(), "one controller for all of an episode"
+    apart = episodes[:, 0] - agent.weights
+    assert apart.mean().item() == pytest.approx(0.0, abs=0.05)
+    assert apart.std().item() == pytest.approx(0.2, abs=0.04)
 
 
 def test_while_a_round_learns_what_the_last_one_learned_acts() -> None:
@@ -167,12 +176,18 @@ def test_dreams_begin_anywhere_where_no_beginning_is_remembered() -> None:
     agent.replay = SequenceReplay(1, frame_shape=(16, 16, 3), capacity=20, rows_per_chunk=5)
     with closing(make_env(get_task("Dot-v0"))) as env:
         observation, _ = env.reset(seed=0)
-        for _ in range(40):  # the clock does not count here
-            reached = env.unwrapped.step(np.zeros(1))[0]  # type: ignore[attr-defined]
+        for step in range(40):  # the clock does not count here
+            reached = env.unwrapped.step(np.sin([step]))[0]  # type: ignore[attr-defined]
             agent.replay.add(Experience(observation, np.zeros(1), 0.0, reached, False, False))
             observation = reached
     agent.encode()
-    assert len(agent._first_codes()) == len(agent.replay) > 0
+    assert len(agent.codes.firsts()) == 0
+    held = agent.replay.sequences(np.array([0]), len(agent.replay)).frame
+    assert held is not None
+    agent._drawn = lambda codes: codes[..., :2]  # type: ignore[method-assign,index]
+    shown = len(held[0].flatten(1).unique(dim=0))
+    begun = agent._beginnings(200).latent.round(decimals=3)
+    assert len(begun.unique(dim=0)) == shown > 3
 
 
 def test_codes_are_what_is_seen_in_each_frame() -> None:
@@ -189,7 +204,23 @@ def test_codes_are_what_is_seen_in_each_frame() -> None:
     expected = torch.cat([seen.mean, seen.std], dim=-1)
     torch.testing.assert_close(same.vector, expected.detach(), rtol=1e-4, atol=1e-5)
     assert torch.equal(same.action, drawn.action) and torch.equal(same.is_first, drawn.is_first)
-    torch.testing.assert_close(agent._first_codes(), same.vector[same.is_first])
+    assert agent.codes.firsts().tolist() == [0, 21, 42] == torch.where(same.is_first[0])[0].tolist()
+
+
+def test_dreams_begin_early_in_episodes_with_what_is_remembered_there() -> None:
+    agent = make(begin_within=7, collect_steps=60)
+    live(agent, 60)
+    agent.encode()
+    assert agent.codes.firsts().tolist() == [0, 21, 42]
+    every = agent.codes.sequences(np.array([0]), 63)
+    assert every.vector is not None
+    agent._drawn = lambda codes: codes[..., :2]  # type: ignore[method-assign,index]
+    begun = agent._beginnings(600).whole
+    known = agent.model.observe(every.vector[..., :2], every)[0].whole[0]
+    early = torch.cat([known[first : first + 7] for first in (0, 21, 42)])
+    apart, which = (begun[:, None] - early).abs().sum(dim=-1).min(dim=1)
+    assert apart.max() < 1e-5
+    assert len(which.unique()) == 21, "all of the first seven"
 
 
 def test_latents_are_drawn_as_wide_as_they_were_seen() -> None:
@@ -333,6 +364,7 @@ def test_what_was_learned_in_the_dream_holds_in_reality() -> None:
         ("memory_length", 1),
         ("population", 3),
         ("collect_steps", 5),
+        ("begin_within", 0),
         ("exploration", -0.1),
         ("sigma", 0.0),
         ("dream_steps", 0),
@@ -343,12 +375,17 @@ def test_settings_that_make_no_sense(field: str, value: float) -> None:
         dataclasses.replace(TINY, **{field: value})  # type: ignore[arg-type]
 
 
+def test_a_round_collects_what_its_dreams_begin_with() -> None:
+    with pytest.raises(ValueError, match="collect_steps: expected at least 41, got 40"):
+        dataclasses.replace(TINY, begin_within=41)
+
+
 @pytest.mark.parametrize(
     ("task", "rounds", "actions"),
     [
         ("CartpoleBalance-v0+pixels+repeat2", 2, 8_700),
         ("CartpoleSwingup-v0+pixels", 2, 8_700),
-        ("CarRacing-v3+pixels+repeat4", 3, 6_400),
+        ("CarRacing-v3+pixels+repeat4", 12, 3_210),
         ("Dot-v0", 1, 12_300),
     ],
 )
