@@ -184,6 +184,8 @@ class WorldModels:
         self.round = self.stage = self.done = 0
         self._acting = Acting(deepcopy(self.vae), deepcopy(self.model), self.weights)
         self._belief = self._acting.belief()
+        self._last: Floats | None
+        self._explorer: Tensor | None
         self._forget()
 
     def to(self, device: torch.device) -> None:
@@ -222,8 +224,8 @@ class WorldModels:
     def _forget(self) -> None:
         """The episode is over."""
         self._belief.reset(0)
-        self._last: Floats | None = None
-        self._held, self._explorer = 0, None
+        self._last = self._explorer = None
+        self._held = 0
 
     def _random_action(self) -> Floats:
         """A random action ``[A]``, uniform from rest to either bound, held for a random time."""
@@ -237,10 +239,11 @@ class WorldModels:
 
     def _relative(self) -> Tensor:
         """A controller ``[n]`` near the one that acts, the same for all of an episode."""
-        if self._explorer is None:
+        explorer = self._explorer
+        if explorer is None:
             noise = torch.randn(self.weights.shape, generator=self.rng)
-            self._explorer = self._acting.weights + self.config.exploration * noise
-        return self._explorer
+            self._explorer = explorer = self._acting.weights + self.config.exploration * noise
+        return explorer
 
     # In the mind.
 
