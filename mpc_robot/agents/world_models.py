@@ -3,7 +3,7 @@
 A round has four stages. Frames are collected, in the first round by random actions. An autoencoder
 learns to see them as a few latents (V), a recurrent network to foresee the latents (M), and a
 linear controller of both (C) is found by CMA-ES in what M imagines, without any further frame. In
-later rounds the controller collects, which is the paper's iterative procedure.
+later rounds relatives of the controller collect, which is the paper's iterative procedure.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class WorldModelsConfig:
         collect_steps: actions of a round before it learns [10,000 episodes].
         hold: actions that a random one is held for at most: so much more is seen than where white
             noise leads [10 in its second experiment].
-        exploration: standard deviation of noise on the controller's weights when it collects, drawn
-            for each episode (arXiv:1706.01905) [0].
+        exploration: standard deviation of noise on each weight of the controller when it collects,
+            drawn for each episode (after arXiv:1706.01905) [0].
         capacity: frames that are remembered, a multiple of 1000 [all].
         updates_per_step: of V or M, per action taken meanwhile.
         vae_updates: of V in a round [1 epoch].
@@ -69,8 +69,8 @@ class WorldModelsConfig:
         generations: of CMA-ES in a round, one per action taken meanwhile [1,800].
         population: candidates of a generation [64].
         rollouts: dreams that each candidate is tried in [16].
-        begin_within: observations of an episode in any of which dreams begin; M remembers what was
-            before it [1].
+        begin_within: dreams begin at one of the first so many observations of an episode, with what
+            M remembers there [1].
         dream_steps: actions in a dream [1,000].
         sigma: first step size of CMA-ES [0.1].
     """
@@ -185,7 +185,7 @@ class WorldModels:
         self._acting = Acting(deepcopy(self.vae), deepcopy(self.model), self.weights)
         self._belief = self._acting.belief()
         self._last: Floats | None
-        self._explorer: Tensor | None
+        self._relative: Tensor | None
         self._forget()
 
     def to(self, device: torch.device) -> None:
@@ -197,12 +197,12 @@ class WorldModels:
     # In the real environment.
 
     def act(self, observation: Any, explore: bool) -> Floats:
-        """The controller's action; to explore, a random one at first, then that of a relative."""
+        """The controller's action; to explore, a random one in round 0, then a relative's."""
         if explore and self.round == 0:
             self._last = self._random_action()
         else:
             belief = torch.from_numpy(self._belief.update(observation, self._last)).float()
-            weights = self._relative() if explore else self._acting.weights
+            weights = self._explorer() if explore else self._acting.weights
             self._last = self._acting.controlled_by(weights, belief).double().numpy()
         return self._last
 
@@ -222,9 +222,9 @@ class WorldModels:
         return VisionMemory(self._acting.vae, self._acting.model) if self.round else None
 
     def _forget(self) -> None:
-        """The episode is over."""
+        """Forget what belongs to an episode."""
         self._belief.reset(0)
-        self._last = self._explorer = None
+        self._last = self._relative = None
         self._held = 0
 
     def _random_action(self) -> Floats:
@@ -237,12 +237,12 @@ class WorldModels:
         self._held -= 1
         return self._last
 
-    def _relative(self) -> Tensor:
-        """A controller ``[n]`` near the one that acts, the same for all of an episode."""
-        explorer = self._explorer
+    def _explorer(self) -> Tensor:
+        """A controller ``[n]`` near the one that acts, for all of an episode."""
+        explorer = self._relative
         if explorer is None:
             noise = torch.randn(self.weights.shape, generator=self.rng)
-            self._explorer = explorer = self._acting.weights + self.config.exploration * noise
+            self._relative = explorer = self._acting.weights + self.config.exploration * noise
         return explorer
 
     # In the mind.
@@ -340,15 +340,13 @@ class WorldModels:
     @torch.no_grad()
     def _beginnings(self, num: int) -> MDNRNNState:
         """States ``[num]`` early in episodes, or anywhere if no beginning is left."""
-        length = self.config.begin_within
-        fit = np.arange(len(self.codes) - length + 1)
-        begun = np.intersect1d(self.codes.firsts(), fit)
-        starts = begun if len(begun) else fit
-        drawn = starts[torch.randint(len(starts), (num,), generator=self.rng).numpy()]
-        seen = self.codes.sequences(drawn, length).to(self.model.device)
+        within = self.config.begin_within
+        early = self.codes.early(within)
+        rows = early[torch.randint(len(early), (num,), generator=self.rng).numpy()]
+        starts = np.clip(rows - within + 1, 0, len(self.codes) - within)
+        seen = self.codes.sequences(starts, within).to(self.model.device)
         states, _ = self.model.observe(self._drawn(seen.vector), seen)
-        at = torch.randint(length, (num,), generator=self.rng)
-        return MDNRNNState(*(part[torch.arange(num), at] for part in vars(states).values()))
+        return MDNRNNState(*(part[np.arange(num), rows - starts] for part in vars(states).values()))
 
     def _new_search(self) -> CMAES:
         """A search around the controller that there is."""

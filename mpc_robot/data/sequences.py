@@ -175,10 +175,18 @@ class SequenceReplay:
         frame, vector = drawn.pop("frame", None), drawn.pop("vector", None)
         return Sequences(frame, vector, **drawn)
 
-    def firsts(self) -> npt.NDArray[np.int64]:
-        """Where episodes begin, ``[E]``, counted from the oldest observation."""
-        rows = (self._start + np.arange(self._size)) % self.capacity
-        return np.flatnonzero(self._data["is_first"][rows])
+    def early(self, within: int) -> npt.NDArray[np.int64]:
+        """Which observations are among the first ``within`` of an episode and did not end it.
+
+        Counted from the oldest, ``[E]``; where no beginning of an episode is left, all that ended
+        none.
+        """
+        at = np.arange(self._size)
+        rows = (self._start + at) % self.capacity
+        begun = np.maximum.accumulate(np.where(self._data["is_first"][rows], at, -within))
+        goes_on = ~self._data["terminated"][rows]
+        early = goes_on & (at - begun < within)
+        return np.flatnonzero(early if early.any() else goes_on)
 
     def state_dict(self) -> dict[str, Any]:
         """The full chunks, oldest first, and the rows after them; to be saved before it goes on."""

@@ -34,6 +34,7 @@ TINY = WorldModelsConfig(
     generations=15,
     population=4,
     rollouts=2,
+    begin_within=3,
     dream_steps=5,
 )
 """World Models of two short rounds."""

@@ -106,6 +106,10 @@ def test_sequences_are_what_happened(
     firsts = [[(*w[0][:3], True, *w[0][4:]), *w[1:]] for w in windows]
     for sequence in drawn(replay.sample(20, length, generator())):
         assert sequence in firsts
+    begun = [any(row[3] for row in held[max(i - length + 1, 0) : i + 1]) for i in range(len(held))]
+    went_on = [not row[4] for row in held]
+    early = [i for i, one in enumerate(begun) if one and went_on[i]]
+    assert replay.early(length).tolist() == (early or np.flatnonzero(went_on).tolist())
 
 
 def test_every_sequence_is_equally_likely() -> None:
