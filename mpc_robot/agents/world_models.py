@@ -160,6 +160,9 @@ class WorldModels:
         done: actions, updates or generations of this stage.
     """
 
+    _last: Floats | None
+    _relative: Tensor | None
+
     def __init__(self, task: Task, spec: PixelSpec, config: WorldModelsConfig, seed: int) -> None:
         """An agent that knows nothing yet."""
         self.task, self.spec, self.config = task, spec, config
@@ -184,8 +187,6 @@ class WorldModels:
         self.round = self.stage = self.done = 0
         self._acting = Acting(deepcopy(self.vae), deepcopy(self.model), self.weights)
         self._belief = self._acting.belief()
-        self._last: Floats | None
-        self._relative: Tensor | None
         self._forget()
 
     def to(self, device: torch.device) -> None:
@@ -197,7 +198,7 @@ class WorldModels:
     # In the real environment.
 
     def act(self, observation: Any, explore: bool) -> Floats:
-        """The controller's action; to explore, a random one in round 0, then a relative's."""
+        """The controller's action; to explore, a random one at first, later a relative's."""
         if explore and self.round == 0:
             self._last = self._random_action()
         else:

@@ -13,6 +13,22 @@ def test_readme_and_plots_are_those_of_the_results() -> None:
     assert report.outdated() == []
 
 
+def test_what_is_said_of_seeds_in_words_is_in_the_results() -> None:
+    runs = [r for r in report.load("sample_efficiency") if "pixels" in r["task"]]
+    swingup = [r for r in runs if r["agent"] == "dreamer" and "Swingup" in r["task"]]
+    (racing,) = (r for r in runs if "CarRacing" in r["task"])
+    found = [r["return_mean"][r["env_steps"].index(40_000)] for r in swingup]
+    shares = [a / r["oracle_return"] for a, r in zip(found, swingup, strict=True)]
+    hours = [r["wall_s"][-1] / 3_600 for r in swingup]
+    text = " ".join((common.ROOT / "docs" / "imagination.md").read_text(encoding="utf-8").split())
+    one, other = zip(found, shares, strict=True)
+    assert (
+        f"{one[0]:.0f} ({one[1]:.0%} of true dynamics) and {other[0]:.0f} ({other[1]:.0%})" in text
+    )
+    assert f"took them {hours[0]:.1f} h and {hours[1]:.1f} h of one core" in text
+    assert f"They took {racing['wall_s'][-1] / 60:.0f} minutes." in text
+
+
 def test_a_table_that_was_edited_is_noticed(tmp_path: Path, monkeypatch: Any) -> None:
     page = tmp_path / "README.md"
     text = report.PAGES[0].read_text()
